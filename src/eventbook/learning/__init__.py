@@ -1,0 +1,25 @@
+"""Learning rules that a user would import for their own network."""
+
+from eventbook.learning.deep_rewiring import (
+    BudgetError,
+    DeepR,
+    GlobalDeepR,
+    SoftDeepR,
+    SoftSparseLinear,
+    SparseLinear,
+    other_parameters,
+    sparsify,
+)
+from eventbook.learning.sparse_linear import FreeSparseLinear
+
+__all__ = [
+    "BudgetError",
+    "DeepR",
+    "FreeSparseLinear",
+    "GlobalDeepR",
+    "SoftDeepR",
+    "SoftSparseLinear",
+    "SparseLinear",
+    "other_parameters",
+    "sparsify",
+]
