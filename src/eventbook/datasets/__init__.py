@@ -1,0 +1,40 @@
+"""Loaders for real data, each file checked against ``data/manifest.yml``.
+
+Arrays are NumPy's; nothing here imports torch, and nothing imports another room of the package.
+"""
+
+from eventbook.datasets.digits import load_digits
+from eventbook.datasets.download import fetch
+from eventbook.datasets.errors import DataError
+from eventbook.datasets.mnist import (
+    FASHION_CLASSES,
+    LabelledImages,
+    load_fashion_mnist,
+    load_mnist,
+    tensorflow_validation_split,
+)
+from eventbook.datasets.spoken_digits import SpokenDigits, load_spoken_digits
+from eventbook.datasets.state_of_the_union import Corpus, load_state_of_the_union
+from eventbook.datasets.store import DatasetInfo, FileStatus, Source, list_datasets, verify
+from eventbook.datasets.unpacking import unpack
+
+__all__ = [
+    "FASHION_CLASSES",
+    "Corpus",
+    "DataError",
+    "DatasetInfo",
+    "FileStatus",
+    "LabelledImages",
+    "Source",
+    "SpokenDigits",
+    "fetch",
+    "list_datasets",
+    "load_digits",
+    "load_fashion_mnist",
+    "load_mnist",
+    "load_spoken_digits",
+    "load_state_of_the_union",
+    "tensorflow_validation_split",
+    "unpack",
+    "verify",
+]
