@@ -1,0 +1,1 @@
+"""Execution, claims, stamps, forks and the command line. Knows nothing about any paper."""

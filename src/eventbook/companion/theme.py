@@ -1,0 +1,54 @@
+"""The book's look: one seaborn theme, one colour-blind-safe palette, for every figure.
+
+The palette is Okabe and Ito's, ordered so that the first colours are the ones that figures use most; its
+colours differ in lightness too, so that they survive a black-and-white print.
+"""
+
+from __future__ import annotations
+
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "grey": "#6E6E6E",
+    "black": "#1A1A1A",
+}
+
+
+def use_theme() -> None:
+    """Set the theme for all figures of this process: readable at the width of a page, light and dark."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        palette=list(PALETTE.values()),
+        rc={
+            "figure.figsize": (7.2, 4.0),
+            "figure.dpi": 110,
+            "savefig.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#E6E6E6",
+            "grid.linewidth": 0.8,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 11,
+            "xtick.labelsize": 10,
+            "ytick.labelsize": 10,
+            "legend.fontsize": 10,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans"],
+            "svg.hashsalt": "eventbook",
+        },
+    )
+    mpl.rcParams["image.cmap"] = "cividis"

@@ -1,0 +1,85 @@
+"""What notebooks use: recording numbers, with the claims they decide."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eventbook.companion.errors import UserError
+from eventbook.companion.ledger import read_ledger
+from eventbook.companion.notebook import _cited, _judged, _number, keep, recorded
+from eventbook.companion.project import Project
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (1, 1),
+        (0.5, 0.5),
+        (True, True),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.array([2.0]), 2.0),
+    ],
+)
+def test_numbers_of_any_library_are_plain_numbers(value: Any, plain: Any) -> None:
+    found = _number("key", value)
+    assert found == plain
+    assert type(found) is type(plain)
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), "0.5", None, [1], 1j])
+def test_other_values_are_refused(value: Any) -> None:
+    with pytest.raises(UserError, match=r"record\(key=\.\.\.\): expected"):
+        _number("key", value)
+
+
+def test_torch_tensors_of_one_number(tiny: Project) -> None:
+    torch = pytest.importorskip("torch")
+    assert _number("key", torch.tensor(0.5)) == 0.5
+    with pytest.raises(UserError, match="expected one number, got Tensor"):
+        _number("key", torch.zeros(2))
+
+
+def test_a_line_shows_condition_and_verdict_of_every_claim(tiny: Project) -> None:
+    claims = [c for c in read_ledger(tiny.chapter("tiny").ledger_path).claims if c.key == "count"]
+    line = _judged("count", 3, claims)
+    assert 'id="count"' in line
+    assert "tiny-trend: &gt; 0" in line
+    assert 'verdict-trend">trend reproduced' in line
+    assert "tiny-differs: &gt;= 10" in line
+    assert 'verdict-differs">differs' in line
+
+
+def test_a_value_without_a_claim_is_shown_plainly() -> None:
+    assert "claim" not in _cited("unknown", 3)
+    assert "0.3333" in _cited("unknown", 1 / 3)
+    assert "1,234,567" in _cited("unknown", 1_234_567)
+    assert "True" in _cited("unknown", True)
+
+
+@pytest.mark.parametrize("data", [float("nan"), {1, 2}, np.zeros(2)])
+def test_only_plain_data_is_kept(data: Any) -> None:
+    with pytest.raises(UserError, match=r"keep\(curve=\.\.\.\): expected plain JSON data"):
+        keep(curve=data)
+
+
+def test_recorded_full_results(tiny: Project) -> None:
+    assert recorded("tiny") == {}
+    path = tiny.recorded("tiny")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"values": {"half": {"value": 0.5, "notebook": "one", "cell": 3}}}))
+    assert recorded("tiny") == {"half": 0.5}
+
+
+def test_a_notebook_does_not_load_what_only_the_command_line_needs() -> None:
+    heavy = {"nbformat", "papermill", "jupytext", "typer", "rich", "torch"}
+    code = f"import sys, eventbook.companion.notebook; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
