@@ -211,6 +211,8 @@ record(
     ),
 )
 keep(dr_mnist_runs=[history[-1]["test"] for _, history in deep_r])
+seeds_of_full = ", ".join(f"{100 * a:.2f} %" for a in full.get("dr_mnist_runs", []))
+print("DEEP R, the seeds of the recorded full run:", seeds_of_full or "none recorded")
 
 # %% [markdown]
 # Deep Rewiring ends at {glue:text}`dr_mnist:.2%`, fixed wiring of the same budget at {glue:text}`dr_mnist_fixed:.2%`.

@@ -198,6 +198,8 @@ for step in range(300):
 record(dr_twin_error=error, dr_twin_rewired=optimizer.total_rewired)
 
 # %% [markdown]
+# In these steps {glue:text}`dr_twin_rewired` connections were replaced, each by the same one in both.
+#
 # ## Does it sample the posterior?
 #
 # With a wall at zero for every connection the dynamics would sample the density
@@ -522,7 +524,8 @@ record(
 )
 
 # %% [markdown]
-# The gradient has one entry per connection. Nothing in the step has the size of the matrix.
+# The gradient has one entry per connection, and after the step {glue:text}`dr_giant_active:,` connections are active. Nothing in
+# the step has the size of the matrix.
 #
 # ## What to remember
 #
