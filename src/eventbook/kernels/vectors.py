@@ -21,7 +21,8 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `minimum(v, w)`, `maximum(v, w)` | lane by lane; the second operand where the first is NaN |
 | `where(v < w, x, y)` | x in the lanes where the comparison holds, else y |
 | `v + ROUNDER` | v rounded to an integer n, as n + ROUNDER, whose lowest bits are those of n |
-| `times_two_to(v, r)`, `is_odd(r)`, `negated_by_halves(v, r)` | v 2^n, is n odd, v (-1)^floor(n/2), for r = n + ROUNDER |
+| `times_two_to(v, r)`, `is_odd(r)` | v 2^n, is n odd, for r = n + ROUNDER |
+| `negated_if_odd(v, r)`, `negated_by_halves(v, r)` | v (-1)^n, v (-1)^floor(n/2) |
 
 Elementary functions on this type are in `eventbook.kernels.elementary`.
 """
@@ -216,15 +217,27 @@ def is_odd(typingctx, rounded):
     return mask16(float32x16), codegen
 
 
+def _negated_by_bit(bit):
+    def typing(typingctx, v, rounded):
+        def codegen(context, builder, sig, args):
+            sign = builder.shl(_bit_of(builder, args[1], bit), ir.Constant(_INTEGERS, [31 - bit] * LANES))
+            return builder.bitcast(builder.xor(builder.bitcast(args[0], _INTEGERS), sign), _VECTOR)
+
+        return float32x16(float32x16, float32x16), codegen
+
+    return typing
+
+
+@intrinsic
+def negated_if_odd(typingctx, v, rounded):
+    """v (-1)^n, where `rounded` is n + ROUNDER."""
+    return _negated_by_bit(0)(typingctx, v, rounded)
+
+
 @intrinsic
 def negated_by_halves(typingctx, v, rounded):
-    """v times (-1)^floor(n / 2), where `rounded` is n + ROUNDER."""
-
-    def codegen(context, builder, sig, args):
-        sign = builder.shl(_bit_of(builder, args[1], 1), ir.Constant(_INTEGERS, [30] * LANES))
-        return builder.bitcast(builder.xor(builder.bitcast(args[0], _INTEGERS), sign), _VECTOR)
-
-    return float32x16(float32x16, float32x16), codegen
+    """v (-1)^floor(n / 2), where `rounded` is n + ROUNDER."""
+    return _negated_by_bit(1)(typingctx, v, rounded)
 
 
 @intrinsic

@@ -34,6 +34,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from eventbook.kernels.compile import kernel
+from eventbook.kernels.elementary import plus, times_conjugate, times_plus
 from eventbook.kernels.tensors import (
     array,
     axes,
@@ -64,18 +65,24 @@ Scan = Float[Tensor, "batch time state"] | Complex[Tensor, "batch time state"]
 State = Float[Tensor, "batch state"] | Complex[Tensor, "batch state"]
 
 
-# --- forward, single precision: one row per batch element, flat in (time, state) -------------------------------
+# --- forward, single precision: one row per batch element, flat in (time, state) ----------------------------
 
 
 @kernel()
-def _forward_real(a, b, h, state, width, past_cache):
-    """a, b, h: (batch, time * width) float32; state: (batch, width), h_0 on entry, h_L on return."""
+def forward_real(a, b, h, state, width, a_step, past_cache):
+    """Scan single-precision rows.
+
+    a: (batch, time * width), or (batch, width) with a_step = 0 if the decay is constant; b, h: (batch,
+    time * width); state: (batch, width), h_0 on entry, h_L on return. a_step: from one decay to the next.
+    """
     whole = width // LANES * LANES
     for row in range(b.shape[0]):
         decay, drive, out, carry = a[row], b[row], h[row], state[row]
+        now = -a_step
         for at in range(0, out.size, width):
+            now += a_step
             for p in range(0, whole, LANES):
-                new = load(decay, at + p) * load(carry, p) + load(drive, at + p)
+                new = load(decay, now + p) * load(carry, p) + load(drive, at + p)
                 store(carry, p, new)
                 if past_cache:
                     stream(out, at + p, new)
@@ -83,40 +90,23 @@ def _forward_real(a, b, h, state, width, past_cache):
                     store(out, at + p, new)
             if whole < width:
                 n = width - whole
-                new = load_part(decay, at + whole, n) * load_part(carry, whole, n) + load_part(
-                    drive, at + whole, n
-                )
+                old = load_part(decay, now + whole, n) * load_part(carry, whole, n)
+                new = old + load_part(drive, at + whole, n)
                 store_part(carry, whole, n, new)
                 store_part(out, at + whole, n, new)
 
 
-@kernel(inline=True)
-def times(x, y):
-    """Product of complex numbers given as (real, imaginary)."""
-    return x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0]
-
-
-@kernel(inline=True)
-def times_conjugate(x, y):
-    """x conj(y) for complex numbers given as (real, imaginary)."""
-    return x[0] * y[0] + x[1] * y[1], x[1] * y[0] - x[0] * y[1]
-
-
-@kernel(inline=True)
-def plus(x, y):
-    """Sum of complex numbers given as (real, imaginary)."""
-    return x[0] + y[0], x[1] + y[1]
-
-
 @kernel()
-def _forward_complex(a, b, h, state, width, past_cache):
-    """As `_forward_real` for complex64 read as interleaved float32; `width` counts complex numbers."""
+def forward_complex(a, b, h, state, width, a_step, past_cache):
+    """As `forward_real` for complex64 read as interleaved float32; `width` counts complex numbers."""
     whole = width // LANES * LANES
     for row in range(b.shape[0]):
         decay, drive, out, carry = a[row], b[row], h[row], state[row]
+        now = -2 * a_step
         for at in range(0, out.size, 2 * width):
+            now += 2 * a_step
             for p in range(0, 2 * whole, 2 * LANES):
-                new = plus(times(load_pairs(decay, at + p), load_pairs(carry, p)), load_pairs(drive, at + p))
+                new = times_plus(load_pairs(decay, now + p), load_pairs(carry, p), load_pairs(drive, at + p))
                 store_pairs(carry, p, new[0], new[1])
                 if past_cache:
                     stream_pairs(out, at + p, new[0], new[1])
@@ -124,18 +114,18 @@ def _forward_complex(a, b, h, state, width, past_cache):
                     store_pairs(out, at + p, new[0], new[1])
             if whole < width:
                 p, n = 2 * whole, width - whole
-                old = times(load_pairs_part(decay, at + p, n), load_pairs_part(carry, p, n))
-                new = plus(old, load_pairs_part(drive, at + p, n))
+                old, arriving = load_pairs_part(carry, p, n), load_pairs_part(drive, at + p, n)
+                new = times_plus(load_pairs_part(decay, now + p, n), old, arriving)
                 store_pairs_part(carry, p, n, new[0], new[1])
                 store_pairs_part(out, at + p, n, new[0], new[1])
 
 
-# --- backward, single precision --------------------------------------------------------------------------------
+# --- backward, single precision -----------------------------------------------------------------------------
 
 
 @kernel()
 def _backward_real(g, a, h, h0, carry, a_gradient, b_gradient, width):
-    """carry: (batch, width), g_last on entry, dE/dh_0 on return; the others as in `_forward_real`."""
+    """carry: (batch, width), g_last on entry, dE/dh_0 on return; the others as in `forward_real`."""
     whole = width // LANES * LANES
     n = width - whole
     for row in range(g.shape[0]):
@@ -182,11 +172,11 @@ def _backward_complex(g, a, h, h0, carry, a_gradient, b_gradient, width):
                 store_pairs(falling, p, down[0], down[1])
 
 
-# --- double precision: the same formulas in plain loops ---------------------------------------------------------
+# --- double precision: the same formulas in plain loops -----------------------------------------------------
 
 
 @kernel()
-def _forward_double(a, b, h, state):
+def forward_double(a, b, h, state):
     """a, b, h: (batch, time, width) float64 or complex128; state: (batch, width)."""
     for row in range(b.shape[0]):
         for t in range(b.shape[1]):
@@ -207,7 +197,7 @@ def _backward_double(g, a, h, h0, carry, a_gradient, b_gradient):
                 carry[row, p] = np.conj(a[row, t, p]) * s
 
 
-# --- torch -----------------------------------------------------------------------------------------------------
+# --- torch --------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("eventbook::linear_scan", mutates_args=())
@@ -215,11 +205,11 @@ def _linear_scan(a: Tensor, b: Tensor, h0: Tensor, threads: int) -> tuple[Tensor
     h, last = new(b.shape, b), copy(h0)
     decay, drive, out, state = array(a), array(b), h.numpy(), last.numpy()
     if b.dtype in (torch.float64, torch.complex128):
-        over_batch(_forward_double, threads, (decay, drive, out, state))
+        over_batch(forward_double, threads, (decay, drive, out, state))
     else:
-        walk = _forward_complex if b.is_complex() else _forward_real
+        walk = forward_complex if b.is_complex() else forward_real
         rows = (flat(decay), flat(drive), flat(out), flat(state))
-        over_batch(walk, threads, rows, b.shape[2], beyond_cache(out))
+        over_batch(walk, threads, rows, b.shape[2], b.shape[2], beyond_cache(out))
     return h, last
 
 
