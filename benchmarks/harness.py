@@ -1,4 +1,4 @@
-"""Measure competitors side by side in one process: ratios within rounds, and the machine's limits beside them.
+"""Measure competitors side by side in one process: ratios within rounds, beside the machine's limits.
 
 A *case* is one piece of work done by several competitors. In each round every competitor does it in turn, the
 order reversed every other round, and a ratio is the median of the ratios within rounds: a machine that slows
@@ -117,7 +117,7 @@ def version(distribution: str) -> str | None:
         return None
 
 
-# --- limits ----------------------------------------------------------------------------------------------------
+# --- limits ------------------------------------------------------------------------------------------------
 
 
 def triad(bytes_moved: int, threads: int = 1, *, past_cache: bool = True) -> Work:
@@ -146,7 +146,7 @@ def multiply_add(operations: int, threads: int = 1) -> Work:
     return lambda: over_batch(walk, threads, (out,), turns)
 
 
-# --- measurement -----------------------------------------------------------------------------------------------
+# --- measurement -------------------------------------------------------------------------------------------
 
 
 def _calls(work: Work) -> int:
@@ -243,7 +243,7 @@ def hardware() -> dict[str, Any]:
     }
 
 
-# --- reports ---------------------------------------------------------------------------------------------------
+# --- reports -----------------------------------------------------------------------------------------------
 
 
 def report(title: str, cases: list[dict[str, Any]], fits: list[dict[str, Any]]) -> None:

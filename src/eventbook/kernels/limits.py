@@ -3,7 +3,7 @@
 triad          z = x + s y            three streams of memory
 multiply_add   v = v c + d            twelve chains in registers, two operations each per lane
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
 
 import numpy as np

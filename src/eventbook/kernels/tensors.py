@@ -87,8 +87,8 @@ def array(tensor: Tensor) -> NDArray[Any]:
 def new(shape: Sequence[int], like: Tensor) -> Tensor:
     """An uninitialised tensor of the dtype of `like`, its storage aligned to 64 bytes.
 
-    NumPy asks for huge pages where torch's allocator does not: at tens of megabytes, touching small pages for the
-    first time takes several times as long as computing what goes into them.
+    NumPy asks for huge pages where torch's allocator does not: at tens of megabytes, touching small pages
+    for the first time takes several times as long as computing what goes into them.
     """
     count, size = int(np.prod(shape, dtype=np.int64)), like.element_size()
     raw = np.empty(count * size + ALIGNMENT, np.uint8)

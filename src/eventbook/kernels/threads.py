@@ -1,14 +1,15 @@
 """Run a serial kernel on several threads, each with batch rows of its own.
 
-Kernels release Python's global lock, so ordinary threads are enough: the kernel is the same machine code at any
-thread count, results are the same bits, two Python threads may call kernels at once, and a forked process
-(a data loader's worker) starts a pool of its own. A hand-over costs some 20 microseconds: below ten times that
-one thread is faster, which is the default everywhere.
+Kernels release Python's global lock, so ordinary threads are enough: the kernel is the same machine code at
+any thread count, results are the same bits, two Python threads may call kernels at once, and a forked
+process (a data loader's worker) starts a pool of its own. A hand-over costs some 20 microseconds: below ten
+times that one thread is faster, which is the default everywhere.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def over_batch(kernel: Callable[..., Any], threads: int, rows: tuple[NDArray[Any
         kernel(*rows, *rest)
         return
     cuts = [batch * part // parts for part in range(parts + 1)]
-    slices = [tuple(array[first:last] for array in rows) for first, last in zip(cuts, cuts[1:], strict=False)]
+    slices = [tuple(array[first:last] for array in rows) for first, last in pairwise(cuts)]
     others = [_pool(parts - 1).submit(kernel, *own, *rest) for own in slices[1:]]
     kernel(*slices[0], *rest)
     for other in others:

@@ -16,7 +16,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `load_part(a, i, n)`, `store_part(a, i, n, v)` | a[i : i + n] for n <= 16, other lanes 0 |
 | `load_pairs(a, i)`, `store_pairs(a, i, even, odd)` | a[i : i + 32] of interleaved pairs, as (even, odd) |
 | `load_pairs_part`, `store_pairs_part` | the same for n <= 16 pairs |
-| `stream(a, i, v)`, `stream_pairs(a, i, even, odd)` | as `store`, past the cache, if a[i] is aligned to 64 bytes |
+| `stream(a, i, v)`, `stream_pairs(a, i, even, odd)` | as `store`, past the cache; a[i] aligned to 64 bytes |
 | `lane_sum(v)` | sum of the lanes, float32 |
 | `minimum(v, w)`, `maximum(v, w)` | lane by lane; the second operand where the first is NaN |
 | `where(v < w, x, y)` | x in the lanes where the comparison holds, else y |
@@ -26,7 +26,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 
 Elementary functions on this type are in `eventbook.kernels.elementary`.
 """
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
 
 import operator
@@ -77,7 +77,7 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(manager, of, _BITS)
 
 
-# --- arithmetic ------------------------------------------------------------------------------------------------
+# --- arithmetic --------------------------------------------------------------------------------------------
 
 
 def _splat(builder, scalar):
@@ -191,7 +191,7 @@ def absolute(typingctx, v):
 
 @intrinsic
 def times_two_to(typingctx, v, rounded):
-    """v 2^n, where `rounded` is n + ROUNDER with |n| < 2^22 and the product is a normal number (unchecked)."""
+    """v 2^n, where `rounded` is n + ROUNDER; the product must be a normal number (unchecked)."""
 
     def codegen(context, builder, sig, args):
         shift = ir.Constant(_INTEGERS, [23] * LANES)
@@ -259,7 +259,7 @@ def lane_sum(typingctx, v):
     return types.float32(float32x16), codegen
 
 
-# --- memory ----------------------------------------------------------------------------------------------------
+# --- memory ------------------------------------------------------------------------------------------------
 
 
 def _check(array):

@@ -1,6 +1,7 @@
 r"""The linear scan with a decay that stays: h_t = a h_{t-1} + b_t.
 
-    dE/da = sum over batch and time of s_t conj(h_{t-1})            the rest as in `eventbook.kernels.scans.linear`
+    dE/da = sum over batch and time of s_t conj(h_{t-1})            the rest as in
+    `eventbook.kernels.scans.linear`
 
 With a = 1 it is a cumulative sum. The decay is read from the innermost cache, so memory sees b and h alone.
 
@@ -15,7 +16,7 @@ row by row of the batch: it is the same at any number of threads, and exact enou
 
 Source: derived.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
 
 from typing import Any
@@ -81,7 +82,9 @@ def _constant_scan(a: Tensor, b: Tensor, h0: Tensor, threads: int) -> tuple[Tens
         over_batch(forward_double, threads, (decay, drive, out, state))
     else:
         walk = forward_complex if b.is_complex() else forward_real
-        over_batch(walk, threads, tuple(map(flat, (rows, drive, out, state))), b.shape[2], 0, beyond_cache(out))
+        over_batch(
+            walk, threads, tuple(map(flat, (rows, drive, out, state))), b.shape[2], 0, beyond_cache(out)
+        )
     return h, last
 
 
@@ -123,7 +126,11 @@ fold_into_batch(_constant_scan, (False, True, True, None))
 
 
 def constant_scan(
-    a: Float[Tensor, "state"] | Complex[Tensor, "state"], b: Scan, h0: State | None = None, *, threads: int = 1
+    a: Float[Tensor, "state"] | Complex[Tensor, "state"],
+    b: Scan,
+    h0: State | None = None,
+    *,
+    threads: int = 1,
 ) -> tuple[Scan, State]:
     """Run h_t = a h_{t-1} + b_t over time.
 

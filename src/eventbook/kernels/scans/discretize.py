@@ -1,4 +1,4 @@
-r"""From continuous time to a scan: decay and gain of dh/dt = lambda h + B u, for three readings of an input event.
+r"""From continuous time to a scan: decay and gain of dh/dt = lambda h + B u, for three readings of an event.
 
     decay = exp(lambda step gap)
     gain      dirac  1                                 an event is a delta pulse
@@ -13,8 +13,9 @@ r"""From continuous time to a scan: decay and gain of dh/dt = lambda h + B u, fo
 | decay | factor of the state | (batch, time, state) | `decay` |
 | gain | factor of the input | (state,), for zoh (batch, time, state) | `gain` |
 
-This is the readable form, in torch operations, and the one to use for zoh, whose gain depends on the gap. For the
-other two `event_scan` forms the decay itself. lambda = 0 is an integrator: async then gains `step`, zoh `step gap`.
+This is the readable form, in torch operations, and the one to use for zoh, whose gain depends on the gap. For
+the other two `event_scan` forms the decay itself. lambda = 0 is an integrator: async then gains `step`, zoh
+`step gap`.
 
 Source: Schöne et al. 2024 (Event-SSM), asynchronous discretisation; Smith et al. 2023 (S5) for zoh.
 """

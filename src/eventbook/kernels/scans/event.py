@@ -23,7 +23,7 @@ Gains (Dirac, asynchronous, zero-order hold) multiply b beforehand, see `eventbo
 
 Source: Schöne et al. 2024 (Event-SSM), asynchronous discretisation; gradients derived.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
 
 from typing import Any
@@ -137,11 +137,16 @@ def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real
             to_gap = splat(np.float32(0))
             if n > 0:
                 p = whole
-                s = plus((load(falling_real, p), load(falling_imaginary, p)), load_pairs_part(arriving, at + 2 * p, n))
+                s = plus(
+                    (load(falling_real, p), load(falling_imaginary, p)),
+                    load_pairs_part(arriving, at + 2 * p, n),
+                )
                 store_pairs_part(outgoing, at + 2 * p, n, s[0], s[1])
                 v = times_conjugate(s, decay(real, imaginary, p, since))
                 before = (
-                    load_pairs_part(states, at - step + 2 * p, n) if t > 0 else load_pairs_part(first, 2 * p, n)
+                    load_pairs_part(states, at - step + 2 * p, n)
+                    if t > 0
+                    else load_pairs_part(first, 2 * p, n)
                 )
                 r = times_conjugate(v, before)
                 store(falling_real, p, v[0])
@@ -150,7 +155,9 @@ def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real
                 store(sum_imaginary, p, load(sum_imaginary, p) + since * r[1])
                 to_gap = to_gap + (load(real, p) * r[0] + load(imaginary, p) * r[1])
             for p in range(whole - LANES, -1, -LANES):
-                s = plus((load(falling_real, p), load(falling_imaginary, p)), load_pairs(arriving, at + 2 * p))
+                s = plus(
+                    (load(falling_real, p), load(falling_imaginary, p)), load_pairs(arriving, at + 2 * p)
+                )
                 store_pairs(outgoing, at + 2 * p, s[0], s[1])
                 v = times_conjugate(s, decay(real, imaginary, p, since))
                 before = load_pairs(states, at - step + 2 * p) if t > 0 else load_pairs(first, 2 * p)
@@ -170,7 +177,7 @@ def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real
             end[2 * p], end[2 * p + 1] = falling_real[p], falling_imaginary[p]
 
 
-# --- double precision: the same formulas in plain loops ------------------------------------------------------
+# --- double precision: the same formulas in plain loops ----------------------------------------------------
 
 
 @kernel()
@@ -200,7 +207,7 @@ def _backward_double(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradien
             gap_gradient[row, t] = to_gap
 
 
-# --- torch ---------------------------------------------------------------------------------------------------
+# --- torch -------------------------------------------------------------------------------------------------
 
 
 @kernel()
@@ -242,6 +249,7 @@ def _scan(
     h, last = new((*gap.shape, lam.size), h0), copy(h0)
     out, end = h.numpy(), last.numpy()
     looked_up = row_of.size > 0
+    rest: tuple[Any, ...]
     if h.dtype == torch.complex128:
         walk, rest = _forward_double, (lam,)
         drive, outputs = b, (out, end)
@@ -250,7 +258,9 @@ def _scan(
         drive, outputs = (flat(b[0]) if looked_up else flat(b)), (flat(out), flat(end))
     if looked_up:  # every thread needs the whole table
         over_batch(
-            lambda gap, row_of, *outs: walk(gap, drive, row_of, *outs, *rest), threads, (gap, row_of, *outputs)
+            lambda gap, row_of, *outs: walk(gap, drive, row_of, *outs, *rest),
+            threads,
+            (gap, row_of, *outputs),
         )
     else:
         over_batch(
@@ -298,11 +308,10 @@ def _event_scan_backward(
     b_gradient, carry, gap_gradient = new(h.shape, h), copy(last_gradient), new(gap.shape, gap)
     big = (array(h_gradient), array(h), array(h0), carry.numpy(), b_gradient.numpy())
     batch, width = h0.shape
+    sums: NDArray[Any]
     if h.dtype == torch.complex128:
         sums = np.zeros((batch, width), np.complex128)
-        over_batch(
-            _backward_double, threads, (times_between, *big, gap_gradient.numpy(), sums), eigenvalues
-        )
+        over_batch(_backward_double, threads, (times_between, *big, gap_gradient.numpy(), sums), eigenvalues)
         total = sums.sum(0)
     else:
         parts = padded_parts(eigenvalues)

@@ -23,7 +23,7 @@ monotonically, which hardware prefetchers follow.
 
 Source: derived. Gradients follow torch's convention for complex numbers, dE/dRe + i dE/dIm.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
 
 from typing import Any
@@ -65,7 +65,7 @@ Scan = Float[Tensor, "batch time state"] | Complex[Tensor, "batch time state"]
 State = Float[Tensor, "batch state"] | Complex[Tensor, "batch state"]
 
 
-# --- forward, single precision: one row per batch element, flat in (time, state) ----------------------------
+# --- forward, single precision: one row per batch element, flat in (time, state) ---------------------------
 
 
 @kernel()
@@ -120,7 +120,7 @@ def forward_complex(a, b, h, state, width, a_step, past_cache):
                 store_pairs_part(out, at + p, n, new[0], new[1])
 
 
-# --- backward, single precision -----------------------------------------------------------------------------
+# --- backward, single precision ----------------------------------------------------------------------------
 
 
 @kernel()
@@ -172,7 +172,7 @@ def _backward_complex(g, a, h, h0, carry, a_gradient, b_gradient, width):
                 store_pairs(falling, p, down[0], down[1])
 
 
-# --- double precision: the same formulas in plain loops -----------------------------------------------------
+# --- double precision: the same formulas in plain loops ----------------------------------------------------
 
 
 @kernel()
@@ -197,7 +197,7 @@ def _backward_double(g, a, h, h0, carry, a_gradient, b_gradient):
                 carry[row, p] = np.conj(a[row, t, p]) * s
 
 
-# --- torch --------------------------------------------------------------------------------------------------
+# --- torch -------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("eventbook::linear_scan", mutates_args=())

@@ -1,11 +1,11 @@
 r"""Two other ways to compute the same scans, for checking and for explaining: all pairs, and doubling.
 
-    pairs      h_t = sum_{j <= t} exp(lambda (T_t - T_j)) b_j + exp(lambda T_t) h_0,     T_t = gap_1 + ... + gap_t
+    pairs      h_t = exp(lambda T_t) h_0 + sum_{j <= t} exp(lambda (T_t - T_j)) b_j,  T_t = gap_1 + .. + gap_t
     doubling   (a, b)_t <- (a_t a_{t-k}, a_t b_{t-k} + b_t)  for k = 1, 2, 4, ...
 
 The first costs O(L^2) and shows what O(L) steps of a recurrence have computed; exponents are *differences* of
-times, never products exp(lambda T_t) exp(-lambda T_j), which overflow. The second takes log L rounds that could
-run in parallel, and moves log L times as much memory.
+times, never products exp(lambda T_t) exp(-lambda T_j), which overflow. The second takes log L rounds that
+could run in parallel, and moves log L times as much memory.
 
 Source: derived; the doubling is that of Hillis and Steele, Communications of the ACM 1986.
 """

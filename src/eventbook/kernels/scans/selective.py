@@ -1,6 +1,7 @@
-r"""The selective scan of Mamba, with an optional step of its own for the state: STREAM's coordinate-driven form.
+r"""The selective scan of Mamba, and of STREAM, where a distance drives the decay of the state.
 
-    x_t = exp(delta_a_t A) x_{t-1} + delta_t B_t u_t,       y_t = sum_n C_{t,n} x_{t,n} + D u_t        (elementwise)
+    x_t = exp(delta_a_t A) x_{t-1} + delta_t B_t u_t,       y_t = sum_n C_{t,n} x_{t,n} + D u_t
+    (elementwise)
 
     s_t = C_t gy_t + exp(delta_a_{t+1} A) s_{t+1}                       gradient that reaches x_t
     dE/du       = sum_n s delta B + D gy            dE/dB_{t,n} = sum_d s delta u
@@ -21,7 +22,8 @@ STREAM delta_a is a distance, gap times a rate per channel (`coordinate_scan`), 
 | D | feed-through | (channel,) | `D` |
 | z | gate: y silu(z) | (batch, time, channel) | `z` |
 | x_0, x_L | state before the first and after the last element | (batch, channel, state) | `h0`, `last` |
-| gap, rate | distance to the element before, its weight per channel | (batch, time), (channel,) | `gap`, `rate` |
+| gap | distance to the element before | (batch, time) | `gap` |
+| rate | its weight per channel | (channel,) | `rate` |
 
 The loops, and why they are arranged as they are, are in `eventbook.kernels.scans.selective_kernels`.
 
@@ -53,7 +55,7 @@ _RULES = tuple(RULES)
 _LOG2_E = float(np.log2(np.e))
 
 
-# --- layout: 16 channels side by side ------------------------------------------------------------------------
+# --- layout: 16 channels side by side ----------------------------------------------------------------------
 
 
 def _pack(x: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def _step_double(delta: Tensor, delta_a: Tensor, gap: Tensor, rate: Tensor) -> T
     return delta_a if kind == loops.GIVEN else delta
 
 
-# --- operators: an argument that is not used is an empty tensor ------------------------------------------------
+# --- operators: an argument that is not used is an empty tensor --------------------------------------------
 
 
 @torch.library.custom_op("eventbook::selective_scan", mutates_args=())
@@ -129,7 +131,13 @@ def _gaps(gap: Tensor, batch: int) -> NDArray[Any]:
 
 def _rest(delta_a: Tensor, rule: str, rate: Tensor, A: Tensor, D: Tensor) -> tuple[Any, ...]:
     packed = array(_pack(A.detach() * _LOG2_E))
-    return _kind(delta_a, rate), RULES[rule], array(_padded(rate.detach())), packed, array(_padded(D.detach()))
+    return (
+        _kind(delta_a, rate),
+        RULES[rule],
+        array(_padded(rate.detach())),
+        packed,
+        array(_padded(D.detach())),
+    )
 
 
 @_selective_scan.register_fake
@@ -181,10 +189,10 @@ def _backward_double(
     to_b, to_c = torch.zeros(B.shape, dtype=u.dtype), torch.zeros(C.shape, dtype=u.dtype)
     to_a = torch.zeros(h0.shape, dtype=u.dtype)
     to_skip = torch.zeros(u.shape[0], u.shape[2], dtype=u.dtype)
-    given = tuple(array(x) for x in (y_gradient, u, delta, step, B, C, h0, carry))
+    given = tuple(array(x) for x in (y_gradient, u, delta, step, B, C, h0))
     results = tuple(x.numpy() for x in (to_u, to_delta, to_step, to_b, to_c, to_a, to_skip))
     rest = (RULES[rule], array(A), array(D))
-    over_batch(loops.backward_double, threads, given[:-1] + (carry.numpy(),) + results, *rest)
+    over_batch(loops.backward_double, threads, (*given, carry.numpy(), *results), *rest)
     to_gap, to_rate, kind = gap.new_empty(gap.shape), rate.new_empty(rate.shape), _kind(delta_a, rate)
     if kind == loops.RANK_ONE:
         to_gap, to_rate = to_step @ rate, (gap[..., None] * to_step).sum((0, 1))
@@ -208,9 +216,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _pull_back(ctx: Any, y_gradient: Tensor, last_gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    gradients = _selective_scan_backward(
-        y_gradient, last_gradient, *ctx.saved_tensors, ctx.rule, ctx.threads
-    )
+    gradients = _selective_scan_backward(y_gradient, last_gradient, *ctx.saved_tensors, ctx.rule, ctx.threads)
     return *gradients, None, None, None
 
 
@@ -223,7 +229,8 @@ fold_into_batch(
 
 def _run(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, h0: Tensor | None,
-    rule: str, threads: int, delta_a: Tensor | None = None, gap: Tensor | None = None, rate: Tensor | None = None,
+    rule: str, threads: int,
+    delta_a: Tensor | None = None, gap: Tensor | None = None, rate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Check, fill in what was left out, scan."""
     if rule not in RULES:
@@ -246,14 +253,17 @@ def _run(
     none = u.new_empty(sizes["batch"], 0)
     given = (
         u, delta, A, B, C, D,
-        none if delta_a is None else delta_a, none if gap is None else gap, none[0] if rate is None else rate, h0,
+        none if delta_a is None else delta_a,
+        none if gap is None else gap,
+        none[0] if rate is None else rate,
+        h0,
     )  # fmt: skip
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in given)
     y, last, _ = _selective_scan(*given, rule, keep, threads)
     return y, last
 
 
-# --- what chapters import ------------------------------------------------------------------------------------
+# --- what chapters import ----------------------------------------------------------------------------------
 
 
 def selective_scan(
@@ -373,7 +383,7 @@ def selective_step(
     delta_a: Float[Tensor, "batch channel"] | None = None,
     rule: str = "mamba",
 ) -> tuple[Float[Tensor, "batch channel"], State]:
-    """One element, the very numbers of `selective_scan`; returns the output (batch, channel) and the state."""
+    """One element, the very numbers of `selective_scan`: returns output (batch, channel) and state."""
     axes(u=(u, "batch channel"), delta=(delta, "batch channel"), B=(B, "batch state"), C=(C, "batch state"))
     step = None if delta_a is None else delta_a[:, None]
     y, last = selective_scan(

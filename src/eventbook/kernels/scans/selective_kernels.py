@@ -3,42 +3,54 @@ r"""The loops of the selective scan: x <- decay x + gain B u over (channel, stat
     forward    for 16 channels at a time: x_n <- a_n x_n + gain_n B_n u,   y = sum_n C_n x_n + D u
     backward   s_n = C_n gy + carry_n,   carry_n = a_n s_n
 
-An array (batch, time, channel, state) would be 16 times as large as everything else, so it never exists. The
-state lives in the innermost cache, 16 channels side by side and the states of a channel in the inner loop. The
-backward pass needs the states again: the forward pass keeps one in every `CHUNK` elements of time, and going back
-each chunk is computed once more. Sums over channels (the gradients to B and C) are collected lane by lane for
-a whole chunk and added up once at its end.
+An array (batch, time, channel, state) would be 16 times as large as everything else, so it never exists.
+The state lives in the innermost cache, 16 channels side by side and the states of a channel in the inner
+loop. The backward pass needs the states again: the forward pass keeps one in every `CHUNK` elements of
+time, and going back each chunk is computed once more. Sums over channels (the gradients to B and C) are
+collected lane by lane for a whole chunk and added up once at its end.
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
 | u, y | input and output, flat in (time, channel) | (batch, time * channel) | `u`, `y` |
 | delta | step of the input | as u | `delta` |
-| - | step of the state: equal to delta, an array of its own, or gap x rate | see `step_of` | `steps`, `gap`, `rate` |
+| delta_a | step of the state: delta, an array, or gap x rate | see `step_of` | `steps`, `gap`, `rate` |
 | A log2 e | by blocks of 16 channels: (block, state, 16) | flat | `a2` |
 | B, C | flat in (time, state) | (batch, time * state) | `b`, `c` |
 | D | padded to whole blocks | (padded,) | `skip` |
 | x | state, packed as a2 | (batch, packed) | `state` |
 
-How input and state are discretised is fixed when a kernel is compiled: `rule` is a tuple whose length says it,
-MAMBA, ZOH or BILINEAR.
+How input and state are discretised is fixed when a kernel is compiled: `rule` is a tuple whose length says
+it, MAMBA, ZOH or BILINEAR.
 
 | rule | decay a | gain | dgain/ddelta | dgain/dA |
 |---|---|---|---|---|
 | mamba | exp(step A) | delta | 1 | 0 |
 | zoh | exp(step A) | expm1(delta A) / A | exp(delta A) | (delta exp(delta A) - gain) / A |
-| bilinear | (1 + q) / (1 - q), q = step A / 2 | delta / (1 - p), p = delta A / 2 | 1 / (1 - p)^2 | delta^2 / 2 / (1 - p)^2 |
+| bilinear | (1 + q) / (1 - q) | delta / (1 - p) | 1 / (1 - p)^2 | delta^2 / 2 / (1 - p)^2 |
+
+with q = step A / 2 and p = delta A / 2.
 
 Source: Gu and Dao 2023 (Mamba); Schöne et al. 2024 (STREAM) for a step of its own for the state. Gradients
 and the organisation of memory are derived.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
 
 import numpy as np
 
 from eventbook.kernels.compile import kernel
 from eventbook.kernels.elementary import exp2, expm1
-from eventbook.kernels.vectors import LANES, absolute, lane_sum, load, load_part, splat, store, store_part, where
+from eventbook.kernels.vectors import (
+    LANES,
+    absolute,
+    lane_sum,
+    load,
+    load_part,
+    splat,
+    store,
+    store_part,
+    where,
+)
 
 CHUNK = 32  # elements of time between two kept states
 OWN, GIVEN, RANK_ONE = 0, 1, 2  # step of the state: delta itself, an array, gap x rate
@@ -50,7 +62,7 @@ _ONE, _HALF, _TINY = np.float32(1), np.float32(0.5), np.float32(1e-30)
 _SLOPE = tuple(np.float32(v) for v in (1 / 2, 1 / 3, 1 / 8, 1 / 30, 1 / 144, 1 / 840, 1 / 5760, 1 / 45360))
 
 
-# --- single precision ----------------------------------------------------------------------------------------
+# --- single precision --------------------------------------------------------------------------------------
 
 
 @kernel(inline=True)
@@ -162,8 +174,8 @@ def backward(
     """Go back through rows of `forward`.
 
     g: gradient to y. carry: (batch, packed), gradient to the last state on entry, to h_0 on return. The
-    gradients are laid out as what they belong to; sums: (batch, packed + 2 padded) float64, zero on entry, for
-    those to A (packed), D and the rate (padded each).
+    gradients are laid out as what they belong to; sums: (batch, packed + 2 padded) float64, zero on entry,
+    for those to A (packed), D and the rate (padded each).
     """
     time, blocks, size = b.shape[1] // states, (width + LANES - 1) // LANES, states * LANES
     x = np.zeros((CHUNK + 1) * size, np.float32)  # states before and after each element of a chunk
@@ -206,7 +218,11 @@ def backward(
                     incoming, gy = _load(x_in, at, n), _load(arriving, at, n)
                     drive = dt * incoming
                     # mamba: one sum of s B serves u and delta; other rules: a sum each
-                    to_drive, to_gain, to_step = splat(np.float32(0)), splat(np.float32(0)), splat(np.float32(0))
+                    to_drive, to_gain, to_step = (
+                        splat(np.float32(0)),
+                        splat(np.float32(0)),
+                        splat(np.float32(0)),
+                    )
                     for k in range(states):
                         i, j = now + k * LANES, base + k * LANES
                         a, decay, before = load(a2, j), load(decays, i), load(x, i)
@@ -265,7 +281,7 @@ def backward(
                     gap_gradient[row, t] = lane_sum(load(for_gap, (t - first) * LANES))
 
 
-# --- double precision: the same formulas in plain loops, one channel after the other -------------------------
+# --- double precision: the same formulas in plain loops, one channel after the other -----------------------
 
 
 @kernel()
@@ -293,8 +309,8 @@ def _gain_double(rule, delta, a):
 
 @kernel()
 def forward_double(u, delta, step, b, c, y, state, rule, a, skip):
-    """u, delta, step, y: (batch, time, channel); b, c: (batch, time, state); state: (batch, channel, state); a:
-    (channel, state)."""
+    """u, delta, step, y: (batch, time, channel); b, c: (batch, time, state); state: (batch, channel, state);
+    a: (channel, state)."""
     for row in range(b.shape[0]):
         for d in range(u.shape[2]):
             for t in range(b.shape[1]):
