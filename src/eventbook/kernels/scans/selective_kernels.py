@@ -53,7 +53,8 @@ from eventbook.kernels.vectors import (
 )
 
 CHUNK = 32  # elements of time between two kept states
-OWN, GIVEN, RANK_ONE = 0, 1, 2  # step of the state: delta itself, an array, gap x rate
+# what is compiled is told apart by the length of a tuple, so that no loop has to ask
+OWN, GIVEN, RANK_ONE = (), (0,), (0, 0)  # step of the state: delta itself, an array, gap x rate
 MAMBA, ZOH, BILINEAR = (), (0,), (0, 0)
 
 _LN2 = np.float32(np.log(2.0))
@@ -83,13 +84,13 @@ def _store(a, i, n, v):
 
 
 @kernel(inline=True)
-def step_of(kind, delta, steps, at, n, gap, rate, d):
-    """Step of the state for the 16 channels from d on."""
-    if kind == OWN:
+def step_of(kind, delta, steps, at, n, gap, t, rate, d):
+    """Step of the state for the 16 channels from d on; `steps` and `gap` are of one batch row."""
+    if len(kind) == 0:
         return delta
-    if kind == GIVEN:
+    if len(kind) == 1:
         return _load(steps, at, n)
-    return load(rate, d) * gap
+    return load(rate, d) * gap[t]
 
 
 @kernel(inline=True)
@@ -151,8 +152,7 @@ def forward(u, delta, steps, gap, b, c, y, state, checkpoints, kind, rule, rate,
                 for t in range(first, min(first + CHUNK, time)):
                     at, bt = t * width + d, t * states
                     x, dt = _load(x_in, at, n), _load(delta_in, at, n)
-                    since = gaps[t] if kind == RANK_ONE else np.float32(0)
-                    step = step_of(kind, dt, given, at, n, since, rate, d)
+                    step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
                     drive, total = dt * x, x * load(skip, d)
                     for k in range(states):
                         i = base + k * LANES
@@ -198,8 +198,8 @@ def backward(
                     store(x, k, load(kept, place + k))
                 for t in range(first, last):
                     at, bt, now = t * width + d, t * states, (t - first) * size
-                    dt, since = _load(delta_in, at, n), gaps[t] if kind == RANK_ONE else np.float32(0)
-                    step = step_of(kind, dt, given, at, n, since, rate, d)
+                    dt = _load(delta_in, at, n)
+                    step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
                     incoming = _load(x_in, at, n)
                     drive = dt * incoming
                     for k in range(states):
@@ -213,8 +213,8 @@ def backward(
                 for_skip, for_rate = splat(np.float32(0)), splat(np.float32(0))
                 for t in range(last - 1, first - 1, -1):
                     at, bt, now = t * width + d, t * states, (t - first) * size
-                    dt, since = _load(delta_in, at, n), gaps[t] if kind == RANK_ONE else np.float32(0)
-                    step = step_of(kind, dt, given, at, n, since, rate, d)
+                    dt = _load(delta_in, at, n)
+                    step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
                     incoming, gy = _load(x_in, at, n), _load(arriving, at, n)
                     drive = dt * incoming
                     # mamba: one sum of s B serves u and delta; other rules: a sum each
@@ -255,14 +255,14 @@ def backward(
                         to_drive = to_drive * dt
                     _store(to_u, at, n, to_drive + gy * load(skip, d))
                     own = to_gain * incoming
-                    if kind == OWN:
+                    if len(kind) == 0:
                         own = own + to_step
-                    elif kind == GIVEN:
+                    elif len(kind) == 1:
                         _store(to_steps, at, n, to_step)
                     else:
                         i = (t - first) * LANES
                         store(for_gap, i, load(for_gap, i) + to_step * load(rate, d))
-                        for_rate = for_rate + to_step * since
+                        for_rate = for_rate + to_step * gaps[t]
                     _store(to_delta, at, n, own)
                 for k in range(size):
                     total[base + k] += for_a[k]
@@ -277,7 +277,7 @@ def backward(
                     i = (t - first) * size + k * LANES
                     b_gradient[row, t * states + k] = lane_sum(load(for_b, i))
                     c_gradient[row, t * states + k] = lane_sum(load(for_c, i))
-                if kind == RANK_ONE:
+                if len(kind) == 2:
                     gap_gradient[row, t] = lane_sum(load(for_gap, (t - first) * LANES))
 
 
