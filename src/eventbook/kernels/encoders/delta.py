@@ -1,10 +1,12 @@
 r"""Delta coding: a signal in several channels becomes events, one per level that a channel crosses.
 
-Each channel starts at its first value and follows the rule of `levels`: one event for each further level of
-height theta, up or down. Between two frames the signal is a straight line.
+Levels lie theta apart, half way around the first value of the channel: it starts in the middle of a cell and
+reports each change of cell, up or down (the cell coder of `levels`). Between two frames the signal is a
+straight line.
 
     token = 2 channel + (1 up, 0 down)
-    reconstruction:  s^_c(t) = s_c(0) + theta_c (ups - downs up to t),     |s^ - s| < theta at every frame
+    reconstruction:  s^_c(t) = s_c(0) + theta_c (ups - downs up to t),     |s^ - s| <= theta / 2 at every
+    frame
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
@@ -28,7 +30,7 @@ from jaxtyping import Float, Real
 from numpy.typing import NDArray
 
 from eventbook.kernels.compile import kernel
-from eventbook.kernels.encoders.levels import crossing_stamp, next_move
+from eventbook.kernels.encoders.levels import crossing_stamp, next_cell
 from eventbook.kernels.encoders.order import sort_by_time
 
 _TOKEN, _STAMP = 0, 1
@@ -53,16 +55,16 @@ def _walk(frames, thresholds, period, on_frame, out):
         for i in range(1, frames.shape[0]):
             now = frames[i, channel]
             begin = (i - 1) * period
-            move = next_move(now, base, count, threshold)
+            move = next_cell(now, base, count, threshold)
             while move != 0:
                 count += move
                 t = begin + period
                 if not on_frame:
-                    t = crossing_stamp(base + count * threshold, before, now, begin, period)
+                    t = crossing_stamp(base + (count - 0.5 * move) * threshold, before, now, begin, period)
                 if total < out.shape[0]:
                     out[total, 0], out[total, 1] = 2 * channel + (move + 1) // 2, t
                 total += 1
-                move = next_move(now, base, count, threshold)
+                move = next_cell(now, base, count, threshold)
             before = now
     return total
 
@@ -103,7 +105,7 @@ def delta_events(
     --------
     >>> import numpy as np
     >>> delta_events(np.array([[0.0], [1.0], [0.5]]), 0.5, 1_000)
-    TokenStream(token=array([1, 1, 0]), stamp=array([ 500, 1000, 2000]))
+    TokenStream(token=array([1, 1, 0]), stamp=array([ 250,  750, 1500]))
     """
     signal = _checked_signal(frames)
     thresholds = _checked_thresholds(threshold, signal.shape[1])
@@ -113,9 +115,9 @@ def delta_events(
         raise ValueError(f"frame_period must be >= 1 us, got {frame_period}")
     if not signal.size:
         return TokenStream(np.empty(0, np.int64), np.empty(0, np.int64))
-    # Every event moves the remembered level by one threshold towards where the signal goes.
-    travel = np.abs(np.diff(signal, axis=0)) / thresholds
-    capacity = int(np.ceil(travel.sum(axis=0)).sum()) + signal.shape[1]
+    # A line of length l meets at most floor(l / theta) + 1 levels; one more for the rounding.
+    most = np.abs(np.diff(signal, axis=0)) // thresholds + 2
+    capacity = int(most.sum())
     rows = np.empty((capacity, 2), np.int64)
     count = _walk(signal, thresholds, int(frame_period), stamps == "frame", rows)
     assert count <= capacity
@@ -146,7 +148,7 @@ def reconstruct(
     Returns
     -------
     signal
-        (time, channel) float64, within one threshold of the encoded signal.
+        (time, channel) float64, within half a threshold of the encoded signal.
 
     Raises
     ------
@@ -185,12 +187,13 @@ def delta_events_reference(
     for channel, (values, theta) in enumerate(zip(signal.T, thresholds, strict=True)):
         count = 0
         for i, (before, now) in enumerate(pairwise(values)):
-            while not values[0] + (count - 1) * theta < now < values[0] + (count + 1) * theta:
-                up = now > before
-                count += 1 if up else -1
-                way = (values[0] + count * theta - before) / (now - before) if stamps == "interpolated" else 1
+            while not values[0] + (count - 0.5) * theta <= now < values[0] + (count + 0.5) * theta:
+                move = 1 if now > before else -1
+                count += move
+                level = values[0] + (count - 0.5 * move) * theta
+                way = (level - before) / (now - before) if stamps == "interpolated" else 1
                 stamp = i * frame_period + min(max(math.ceil(frame_period * way), 1), frame_period)
-                found.append((stamp, 2 * channel + int(up)))
+                found.append((stamp, 2 * channel + (move + 1) // 2))
     found.sort(key=lambda event: (event[0], event[1] // 2))
     pairs = np.array(found, np.int64).reshape(-1, 2)
     return TokenStream(pairs[:, 1], pairs[:, 0])

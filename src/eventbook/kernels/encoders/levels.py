@@ -1,23 +1,29 @@
-r"""Level crossings: how a signal that changes becomes events.
+r"""Level crossings: how a signal that changes becomes events. Two rules, and one rule for the time.
 
-A channel remembers the level it reported last, base + n theta with n whole, and reports each further level
-that the signal reaches, one event a level:
+A *pixel* remembers the level it reported last, base + n theta with n whole, and reports each further whole
+threshold that the signal moves away from it. It does not report the way back over the same level
+(hysteresis):
 
-    up      while s >= base + (n + 1) theta:  n <- n + 1
-    down    while s <= base + (n - 1) theta:  n <- n - 1
+    up      while s >= base + (n + 1) theta:      n <- n + 1
+    down    while s <= base + (n - 1) theta:      n <- n - 1             so that |s - (base + n theta)| < theta
 
-So the remembered level moves by whole thresholds and stays within one of the signal. Between two samples s_0
-and s_1 the signal is a straight line, and the crossing of a level l happens (l - s_0) / (s_1 - s_0) of the
-way. A stamp is a whole number of microseconds, rounded up: an event is never stamped before it happens.
-Stamps on the simulator's own grid are the same rule with a coarser unit, the next sample.
+A *cell coder* divides the axis into cells of height theta, its first value in the middle of cell 0, and
+reports every change of cell, there and back:
+
+    up      while s >= base + (n + 1/2) theta:    n <- n + 1
+    down    while s <  base + (n - 1/2) theta:    n <- n - 1             so that |s - (base + n theta)| <= theta / 2
+
+Between two samples s_0 and s_1 the signal is a straight line, and the crossing of a level l happens
+(l - s_0) / (s_1 - s_0) of the way. A stamp is a whole number of microseconds, rounded up: an event is never
+stamped before it happens. Stamps on the grid of the samples are the same rule with a coarser unit.
 
 | symbol | meaning | name |
 |---|---|---|
 | theta | height of a level | `threshold` |
-| base, n | the first value; levels reported since, up minus down | `base`, `count` |
+| base, n | the first value; events since, up minus down | `base`, `count` |
 | s_0, s_1 | the signal before and after | `before`, `now` |
 
-Source: Lichtsteiner, Posch and Delbruck, IEEE JSSC 43(2), 2008 (change detection in a pixel); derived.
+Source: Lichtsteiner, Posch and Delbruck, IEEE JSSC 43(2), 2008 (the pixel); derived.
 """
 # mypy: disable-error-code="no-untyped-def, call-arg"
 # Kernels are typed by Numba, at every call.
@@ -29,10 +35,20 @@ from eventbook.kernels.compile import kernel
 
 @kernel(inline=True)
 def next_move(now, base, count, threshold):
-    """+1 or -1 if the signal has reached the level above or below the remembered one, else 0."""
+    """A pixel's rule: +1 or -1 if the signal is a threshold above or below the remembered level, else 0."""
     if now >= base + (count + 1) * threshold:
         return 1
     if now <= base + (count - 1) * threshold:
+        return -1
+    return 0
+
+
+@kernel(inline=True)
+def next_cell(now, base, count, threshold):
+    """A cell coder's rule: +1 or -1 if the signal is in a cell above or below, else 0."""
+    if now >= base + (count + 0.5) * threshold:
+        return 1
+    if now < base + (count - 0.5) * threshold:
         return -1
     return 0
 
