@@ -8,8 +8,8 @@ t        microseconds after the first event    (78,830,) int          ``events["
 p        1 brighter, 0 darker                  (78,830,) int          ``events["p"]``
 =======  ====================================  =====================  =========================
 
-The dtype is that of tonic's NMNIST, (x, y, t, p), and of ``eventbook.kernels.encoders``. Stamps never fall; one
-event in fifty has the stamp of the event before it.
+The dtype is that of tonic's NMNIST, (x, y, t, p), and of ``eventbook.kernels.encoders``. Stamps never fall;
+one event in fifty has the stamp of the event before it.
 
 Source: a test recording of the package aedat 2.3.0 (International Centre for Neuromorphic Systems).
 """

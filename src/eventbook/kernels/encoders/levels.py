@@ -5,13 +5,13 @@ threshold that the signal moves away from it. It does not report the way back ov
 (hysteresis):
 
     up      while s >= base + (n + 1) theta:      n <- n + 1
-    down    while s <= base + (n - 1) theta:      n <- n - 1             so that |s - (base + n theta)| < theta
+    down    while s <= base + (n - 1) theta:      n <- n - 1       so that |s - (base + n theta)| < theta
 
 A *cell coder* divides the axis into cells of height theta, its first value in the middle of cell 0, and
 reports every change of cell, there and back:
 
     up      while s >= base + (n + 1/2) theta:    n <- n + 1
-    down    while s <  base + (n - 1/2) theta:    n <- n - 1             so that |s - (base + n theta)| <= theta / 2
+    down    while s <  base + (n - 1/2) theta:    n <- n - 1       so that |s - (base + n theta)| <= theta / 2
 
 Between two samples s_0 and s_1 the signal is a straight line, and the crossing of a level l happens
 (l - s_0) / (s_1 - s_0) of the way. A stamp is a whole number of microseconds, rounded up: an event is never
