@@ -64,8 +64,8 @@ def _count_columns(x, y, t, p, edges, frames, width, height):
     block = np.empty(BLOCK, np.uint32)
     for number in range(edges.size - 1):
         frame = frames[number]
-        for at in range(frame.size):  # here and not for all frames at once: it stays in the cache
-            frame[at] = 0
+        for pixel in range(frame.size):  # here and not for all frames at once: it stays in the cache
+            frame[pixel] = 0
         for first in range(edges[number], edges[number + 1], BLOCK):
             size = min(BLOCK, edges[number + 1] - first)
             if not _address(
@@ -91,8 +91,8 @@ def _count_rows(events, edges, frames, width, height):
     before = events[0, 2]
     for number in range(edges.size - 1):
         frame = frames[number]
-        for at in range(frame.size):
-            frame[at] = 0
+        for pixel in range(frame.size):
+            frame[pixel] = 0
         for i in range(edges[number], edges[number + 1]):
             column, row, now, polarity = events[i, 0], events[i, 1], events[i, 2], events[i, 3]
             inside = (np.uint64(column) < np.uint64(width)) & (np.uint64(row) < np.uint64(height))
