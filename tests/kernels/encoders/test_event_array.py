@@ -1,5 +1,8 @@
 """The event array: tonic's dtype, and one clear line about the first event that is wrong."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -97,3 +100,13 @@ def test_a_value_that_does_not_fit_a_column_is_named():
     events["p"][1] = -1
     with pytest.raises(ValueError, match=r"events\[1\]\.p must be in 0\.\.255, got -1"):
         EventColumns.of(events)
+
+
+def test_the_room_of_kernels_imports_no_other_room():
+    program = (
+        "import sys, eventbook.kernels.encoders\n"
+        "rooms = ('datasets', 'learning', 'companion', 'spinnaker')\n"
+        "print([room for room in rooms if 'eventbook.' + room in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
