@@ -61,21 +61,18 @@ def test_comparisons_with_nan_are_false():
 @kernel()
 def integers(x, out):
     rounded = v.load(x, 0) + np.float32(v.ROUNDER)
-    one, zero = v.splat(1.0), v.splat(0.0)
     v.store(out, 0, rounded - np.float32(v.ROUNDER))
     v.store(out, 16, v.times_two_to(v.splat(1.5), rounded))
-    v.store(out, 32, v.where(v.is_odd(rounded), one, zero))
-    v.store(out, 48, v.negated_if_odd(one, rounded))
-    v.store(out, 64, v.negated_by_halves(one, rounded))
+    v.store(out, 32, v.negated_if_odd(v.splat(1.0), rounded))
 
 
 def test_integers_live_in_the_low_bits():
     x = np.array([-7.4, -6.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4.4, 5, 6, 7], np.float32)
-    out = np.empty(80, np.float32)
+    out = np.empty(48, np.float32)
     integers(x, out)
     n = np.rint(x).astype(int)
-    expected = [n, 1.5 * 2.0**n, n % 2, (-1.0) ** n, (-1.0) ** (n // 2)]
-    np.testing.assert_array_equal(out.reshape(5, LANES), expected)
+    expected = [n, 1.5 * 2.0**n, (-1.0) ** n]
+    np.testing.assert_array_equal(out.reshape(3, LANES), expected)
 
 
 @kernel()

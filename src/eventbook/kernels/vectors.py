@@ -21,8 +21,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `minimum(v, w)`, `maximum(v, w)` | lane by lane; the second operand where the first is NaN |
 | `where(v < w, x, y)` | x in the lanes where the comparison holds, else y |
 | `v + ROUNDER` | v rounded to an integer n, as n + ROUNDER, whose lowest bits are those of n |
-| `times_two_to(v, r)`, `is_odd(r)` | v 2^n, is n odd, for r = n + ROUNDER |
-| `negated_if_odd(v, r)`, `negated_by_halves(v, r)` | v (-1)^n, v (-1)^floor(n/2) |
+| `times_two_to(v, r)`, `negated_if_odd(v, r)` | v 2^n, v (-1)^n, for r = n + ROUNDER |
 
 Elementary functions on this type are in `eventbook.kernels.elementary`.
 """
@@ -201,43 +200,15 @@ def times_two_to(typingctx, v, rounded):
     return float32x16(float32x16, float32x16), codegen
 
 
-def _bit_of(builder, rounded, bit):
-    mask = ir.Constant(_INTEGERS, [1 << bit] * LANES)
-    return builder.and_(builder.bitcast(rounded, _INTEGERS), mask)
-
-
-@intrinsic
-def is_odd(typingctx, rounded):
-    """Lanes in which n is odd, where `rounded` is n + ROUNDER."""
-
-    def codegen(context, builder, sig, args):
-        lowest = _bit_of(builder, args[0], 0)
-        return builder.icmp_signed("!=", lowest, ir.Constant(_INTEGERS, [0] * LANES))
-
-    return mask16(float32x16), codegen
-
-
-def _negated_by_bit(bit):
-    def typing(typingctx, v, rounded):
-        def codegen(context, builder, sig, args):
-            sign = builder.shl(_bit_of(builder, args[1], bit), ir.Constant(_INTEGERS, [31 - bit] * LANES))
-            return builder.bitcast(builder.xor(builder.bitcast(args[0], _INTEGERS), sign), _VECTOR)
-
-        return float32x16(float32x16, float32x16), codegen
-
-    return typing
-
-
 @intrinsic
 def negated_if_odd(typingctx, v, rounded):
     """v (-1)^n, where `rounded` is n + ROUNDER."""
-    return _negated_by_bit(0)(typingctx, v, rounded)
 
+    def codegen(context, builder, sig, args):
+        sign = builder.shl(builder.bitcast(args[1], _INTEGERS), ir.Constant(_INTEGERS, [31] * LANES))
+        return builder.bitcast(builder.xor(builder.bitcast(args[0], _INTEGERS), sign), _VECTOR)
 
-@intrinsic
-def negated_by_halves(typingctx, v, rounded):
-    """v (-1)^floor(n / 2), where `rounded` is n + ROUNDER."""
-    return _negated_by_bit(1)(typingctx, v, rounded)
+    return float32x16(float32x16, float32x16), codegen
 
 
 @intrinsic

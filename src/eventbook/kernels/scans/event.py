@@ -35,9 +35,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eventbook.kernels.compile import kernel
-from eventbook.kernels.elementary import exp_complex, plus, times_conjugate, times_plus
+from eventbook.kernels.elementary import exp2_turning, plus, times_conjugate, times_plus
 from eventbook.kernels.scans.constant import FLUSH
-from eventbook.kernels.scans.linear import linear_scan_reference
+from eventbook.kernels.scans.linear import (
+    linear_scan_reference,
+    put_pairs,
+    put_together,
+    take_apart,
+)
 from eventbook.kernels.tensors import (
     COMPLEX,
     array,
@@ -60,9 +65,7 @@ from eventbook.kernels.vectors import (
     load_pairs_part,
     splat,
     store,
-    store_pairs,
     store_pairs_part,
-    stream_pairs,
 )
 
 Eigenvalues = Complex[Tensor, "state"]
@@ -70,11 +73,13 @@ Gaps = Float[Tensor, "batch time"]
 Events = Complex[Tensor, "batch time state"]
 State = Complex[Tensor, "batch state"]
 
+REAL_UNIT, IMAGINARY_UNIT = np.log(2.0), np.pi  # inside the kernels: doublings and half-turns
+
 
 @kernel(inline=True)
 def decay(real, imaginary, p, gap):
-    """exp(lambda gap) for the 16 eigenvalues from p on, as (real, imaginary)."""
-    return exp_complex(load(real, p) * gap, load(imaginary, p) * gap)
+    """exp(lambda gap) for the 16 eigenvalues from p on, as (real, imaginary); see `padded_parts`."""
+    return exp2_turning(load(real, p) * gap, load(imaginary, p) * gap)
 
 
 @kernel()
@@ -90,8 +95,7 @@ def _forward(gap, b, row_of, h, last, real, imaginary, width, past_cache):
     state_real, state_imaginary = np.zeros_like(real), np.zeros_like(real)
     for row in range(gap.shape[0]):
         drive, out, end = b[0 if looked_up else row], h[row], last[row]
-        for p in range(width):
-            state_real[p], state_imaginary[p] = end[2 * p], end[2 * p + 1]
+        take_apart(end, state_real, state_imaginary)
         for t in range(gap.shape[1]):
             at, since = t * step, gap[row, t]
             if looked_up:
@@ -102,10 +106,7 @@ def _forward(gap, b, row_of, h, last, real, imaginary, width, past_cache):
                 state = times_plus(decay(real, imaginary, p, since), state, load_pairs(drive, source + 2 * p))
                 store(state_real, p, state[0])
                 store(state_imaginary, p, state[1])
-                if past_cache:
-                    stream_pairs(out, at + 2 * p, state[0], state[1])
-                else:
-                    store_pairs(out, at + 2 * p, state[0], state[1])
+                put_pairs(out, at + 2 * p, state, past_cache)
             if n > 0:
                 state = load(state_real, whole), load(state_imaginary, whole)
                 arriving = load_pairs_part(drive, source + 2 * whole, n)
@@ -113,12 +114,13 @@ def _forward(gap, b, row_of, h, last, real, imaginary, width, past_cache):
                 store(state_real, whole, state[0])
                 store(state_imaginary, whole, state[1])
                 store_pairs_part(out, at + 2 * whole, n, state[0], state[1])
-        for p in range(width):
-            end[2 * p], end[2 * p + 1] = state_real[p], state_imaginary[p]
+        put_together(state_real, state_imaginary, end)
 
 
 @kernel()
-def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real, imaginary, width):
+def _backward(
+    gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real, imaginary, width, past_cache
+):
     """Walk down in time and in state; arrays as in `_forward`.
 
     carry: (batch, 2 width), g_last on entry, dE/dh_0 on return; gap_gradient: (batch, time); lam_gradient:
@@ -130,11 +132,10 @@ def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real
     sum_real, sum_imaginary = np.zeros_like(real), np.zeros_like(real)
     for row in range(gap.shape[0]):
         arriving, states, first, end, outgoing = g[row], h[row], h0[row], carry[row], b_gradient[row]
-        for p in range(width):
-            falling_real[p], falling_imaginary[p] = end[2 * p], end[2 * p + 1]
+        take_apart(end, falling_real, falling_imaginary)
         for t in range(gap.shape[1] - 1, -1, -1):
             at, since = t * step, gap[row, t]
-            to_gap = splat(np.float32(0))
+            gap_real, gap_imaginary = splat(np.float32(0)), splat(np.float32(0))
             if n > 0:
                 p = whole
                 s = plus(
@@ -153,12 +154,15 @@ def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real
                 store(falling_imaginary, p, v[1])
                 store(sum_real, p, load(sum_real, p) + since * r[0])
                 store(sum_imaginary, p, load(sum_imaginary, p) + since * r[1])
-                to_gap = to_gap + (load(real, p) * r[0] + load(imaginary, p) * r[1])
+                gap_real, gap_imaginary = (
+                    gap_real + load(real, p) * r[0],
+                    gap_imaginary + load(imaginary, p) * r[1],
+                )
             for p in range(whole - LANES, -1, -LANES):
                 s = plus(
                     (load(falling_real, p), load(falling_imaginary, p)), load_pairs(arriving, at + 2 * p)
                 )
-                store_pairs(outgoing, at + 2 * p, s[0], s[1])
+                put_pairs(outgoing, at + 2 * p, s, past_cache)
                 v = times_conjugate(s, decay(real, imaginary, p, since))
                 before = load_pairs(states, at - step + 2 * p) if t > 0 else load_pairs(first, 2 * p)
                 r = times_conjugate(v, before)
@@ -166,15 +170,17 @@ def _backward(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradient, real
                 store(falling_imaginary, p, v[1])
                 store(sum_real, p, load(sum_real, p) + since * r[0])
                 store(sum_imaginary, p, load(sum_imaginary, p) + since * r[1])
-                to_gap = to_gap + (load(real, p) * r[0] + load(imaginary, p) * r[1])
-            gap_gradient[row, t] = lane_sum(to_gap)
+                gap_real, gap_imaginary = (
+                    gap_real + load(real, p) * r[0],
+                    gap_imaginary + load(imaginary, p) * r[1],
+                )
+            gap_gradient[row, t] = lane_sum(gap_real * REAL_UNIT + gap_imaginary * IMAGINARY_UNIT)
             if t % FLUSH == 0:
                 for p in range(width):
                     lam_gradient[row, 0, p] += sum_real[p]
                     lam_gradient[row, 1, p] += sum_imaginary[p]
                     sum_real[p], sum_imaginary[p] = 0, 0
-        for p in range(width):
-            end[2 * p], end[2 * p + 1] = falling_real[p], falling_imaginary[p]
+        put_together(falling_real, falling_imaginary, end)
 
 
 # --- double precision: the same formulas in plain loops ----------------------------------------------------
@@ -236,9 +242,10 @@ def _check_tokens(token: NDArray[Any], rows: int) -> None:
 
 
 def padded_parts(lam: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Real and imaginary parts, each padded with zeros to whole vectors."""
-    pad = -lam.size % LANES
-    return np.pad(lam.real, (0, pad)), np.pad(lam.imag, (0, pad))
+    """Real parts in powers of two, imaginary parts in half-turns, each padded to whole vectors."""
+    pad, exact = -lam.size % LANES, lam.astype(np.complex128)
+    real, imaginary = exact.real / REAL_UNIT, exact.imag / IMAGINARY_UNIT
+    return np.pad(real.astype(np.float32), (0, pad)), np.pad(imaginary.astype(np.float32), (0, pad))
 
 
 def _scan(
@@ -317,7 +324,7 @@ def _event_scan_backward(
         parts = padded_parts(eigenvalues)
         sums = np.zeros((batch, 2, parts[0].size))
         rows = (times_between, *map(flat, big), gap_gradient.numpy(), sums)
-        over_batch(_backward, threads, rows, *parts, width)
+        over_batch(_backward, threads, rows, *parts, width, beyond_cache(big[-1]))
         total = sums[:, 0, :width].sum(0) + 1j * sums[:, 1, :width].sum(0)
     return torch.from_numpy(total).to(lam.dtype), gap_gradient, b_gradient, carry
 

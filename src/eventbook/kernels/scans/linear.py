@@ -68,6 +68,44 @@ State = Float[Tensor, "batch state"] | Complex[Tensor, "batch state"]
 # --- forward, single precision: one row per batch element, flat in (time, state) ---------------------------
 
 
+@kernel(inline=True)
+def put(out, i, v, past_cache):
+    """Store a vector, past the caches or not."""
+    if past_cache:
+        stream(out, i, v)
+    else:
+        store(out, i, v)
+
+
+@kernel(inline=True)
+def put_pairs(out, i, pair, past_cache):
+    """Store (real, imaginary) as interleaved pairs, past the caches or not."""
+    if past_cache:
+        stream_pairs(out, i, pair[0], pair[1])
+    else:
+        store_pairs(out, i, pair[0], pair[1])
+
+
+@kernel()
+def take_apart(pairs, real, imaginary):
+    """Copy interleaved pairs (2 n,) to the first n real and imaginary parts."""
+    for k in range(pairs.size // 2):
+        real[k], imaginary[k] = pairs[2 * k], pairs[2 * k + 1]
+
+
+@kernel()
+def put_together(real, imaginary, pairs):
+    """The inverse of `take_apart`."""
+    for k in range(pairs.size // 2):
+        pairs[2 * k], pairs[2 * k + 1] = real[k], imaginary[k]
+
+
+@kernel()
+def padded_zeros(width):
+    """(padded,) float32 zeros for a state of this width, padded to whole vectors."""
+    return np.zeros((width + LANES - 1) // LANES * LANES, np.float32)
+
+
 @kernel()
 def forward_real(a, b, h, state, width, a_step, past_cache):
     """Scan single-precision rows.
@@ -76,6 +114,7 @@ def forward_real(a, b, h, state, width, a_step, past_cache):
     time * width); state: (batch, width), h_0 on entry, h_L on return. a_step: from one decay to the next.
     """
     whole = width // LANES * LANES
+    n = width - whole
     for row in range(b.shape[0]):
         decay, drive, out, carry = a[row], b[row], h[row], state[row]
         now = -a_step
@@ -84,12 +123,8 @@ def forward_real(a, b, h, state, width, a_step, past_cache):
             for p in range(0, whole, LANES):
                 new = load(decay, now + p) * load(carry, p) + load(drive, at + p)
                 store(carry, p, new)
-                if past_cache:
-                    stream(out, at + p, new)
-                else:
-                    store(out, at + p, new)
-            if whole < width:
-                n = width - whole
+                put(out, at + p, new, past_cache)
+            if n > 0:
                 old = load_part(decay, now + whole, n) * load_part(carry, whole, n)
                 new = old + load_part(drive, at + whole, n)
                 store_part(carry, whole, n, new)
@@ -100,31 +135,34 @@ def forward_real(a, b, h, state, width, a_step, past_cache):
 def forward_complex(a, b, h, state, width, a_step, past_cache):
     """As `forward_real` for complex64 read as interleaved float32; `width` counts complex numbers."""
     whole = width // LANES * LANES
+    n, real, imaginary = width - whole, padded_zeros(width), padded_zeros(width)
     for row in range(b.shape[0]):
-        decay, drive, out, carry = a[row], b[row], h[row], state[row]
+        decay, drive, out = a[row], b[row], h[row]
+        take_apart(state[row], real, imaginary)
         now = -2 * a_step
         for at in range(0, out.size, 2 * width):
             now += 2 * a_step
-            for p in range(0, 2 * whole, 2 * LANES):
-                new = times_plus(load_pairs(decay, now + p), load_pairs(carry, p), load_pairs(drive, at + p))
-                store_pairs(carry, p, new[0], new[1])
-                if past_cache:
-                    stream_pairs(out, at + p, new[0], new[1])
-                else:
-                    store_pairs(out, at + p, new[0], new[1])
-            if whole < width:
-                p, n = 2 * whole, width - whole
-                old, arriving = load_pairs_part(carry, p, n), load_pairs_part(drive, at + p, n)
-                new = times_plus(load_pairs_part(decay, now + p, n), old, arriving)
-                store_pairs_part(carry, p, n, new[0], new[1])
-                store_pairs_part(out, at + p, n, new[0], new[1])
+            for p in range(0, whole, LANES):
+                carry = load(real, p), load(imaginary, p)
+                new = times_plus(load_pairs(decay, now + 2 * p), carry, load_pairs(drive, at + 2 * p))
+                store(real, p, new[0])
+                store(imaginary, p, new[1])
+                put_pairs(out, at + 2 * p, new, past_cache)
+            if n > 0:
+                carry, here = (load(real, whole), load(imaginary, whole)), at + 2 * whole
+                arriving = load_pairs_part(drive, here, n)
+                new = times_plus(load_pairs_part(decay, now + 2 * whole, n), carry, arriving)
+                store(real, whole, new[0])
+                store(imaginary, whole, new[1])
+                store_pairs_part(out, here, n, new[0], new[1])
+        put_together(real, imaginary, state[row])
 
 
 # --- backward, single precision ----------------------------------------------------------------------------
 
 
 @kernel()
-def _backward_real(g, a, h, h0, carry, a_gradient, b_gradient, width):
+def _backward_real(g, a, h, h0, carry, a_gradient, b_gradient, width, past_cache):
     """carry: (batch, width), g_last on entry, dE/dh_0 on return; the others as in `forward_real`."""
     whole = width // LANES * LANES
     n = width - whole
@@ -141,35 +179,43 @@ def _backward_real(g, a, h, h0, carry, a_gradient, b_gradient, width):
             for p in range(whole - LANES, -1, -LANES):
                 s = load(falling, p) + load(arriving, at + p)
                 before = load(states, at - width + p) if at > 0 else load(first, p)
-                store(to_b, at + p, s)
-                store(to_a, at + p, s * before)
+                put(to_b, at + p, s, past_cache)
+                put(to_a, at + p, s * before, past_cache)
                 store(falling, p, load(decay, at + p) * s)
 
 
 @kernel()
-def _backward_complex(g, a, h, h0, carry, a_gradient, b_gradient, width):
+def _backward_complex(g, a, h, h0, carry, a_gradient, b_gradient, width, past_cache):
     """As `_backward_real` for complex64 read as interleaved float32."""
     whole = width // LANES * LANES
-    n, step = width - whole, 2 * width
+    n, step, real, imaginary = width - whole, 2 * width, padded_zeros(width), padded_zeros(width)
     for row in range(g.shape[0]):
-        arriving, decay, states, first, falling = g[row], a[row], h[row], h0[row], carry[row]
+        arriving, decay, states, first = g[row], a[row], h[row], h0[row]
         to_a, to_b = a_gradient[row], b_gradient[row]
+        take_apart(carry[row], real, imaginary)
         for at in range(arriving.size - step, -1, -step):
             if n > 0:
-                p = 2 * whole
-                s = plus(load_pairs_part(falling, p, n), load_pairs_part(arriving, at + p, n))
-                before = load_pairs_part(states, at - step + p, n) if at > 0 else load_pairs_part(first, p, n)
-                up, down = times_conjugate(s, before), times_conjugate(s, load_pairs_part(decay, at + p, n))
-                store_pairs_part(to_b, at + p, n, s[0], s[1])
-                store_pairs_part(to_a, at + p, n, up[0], up[1])
-                store_pairs_part(falling, p, n, down[0], down[1])
-            for p in range(2 * (whole - LANES), -1, -2 * LANES):
-                s = plus(load_pairs(falling, p), load_pairs(arriving, at + p))
-                before = load_pairs(states, at - step + p) if at > 0 else load_pairs(first, p)
-                up, down = times_conjugate(s, before), times_conjugate(s, load_pairs(decay, at + p))
-                store_pairs(to_b, at + p, s[0], s[1])
-                store_pairs(to_a, at + p, up[0], up[1])
-                store_pairs(falling, p, down[0], down[1])
+                here = at + 2 * whole
+                s = plus((load(real, whole), load(imaginary, whole)), load_pairs_part(arriving, here, n))
+                if at > 0:
+                    before = load_pairs_part(states, here - step, n)
+                else:
+                    before = load_pairs_part(first, 2 * whole, n)
+                up, down = times_conjugate(s, before), times_conjugate(s, load_pairs_part(decay, here, n))
+                store_pairs_part(to_b, here, n, s[0], s[1])
+                store_pairs_part(to_a, here, n, up[0], up[1])
+                store(real, whole, down[0])
+                store(imaginary, whole, down[1])
+            for p in range(whole - LANES, -1, -LANES):
+                here = at + 2 * p
+                s = plus((load(real, p), load(imaginary, p)), load_pairs(arriving, here))
+                before = load_pairs(states, here - step) if at > 0 else load_pairs(first, 2 * p)
+                down = times_conjugate(s, load_pairs(decay, here))
+                put_pairs(to_b, here, s, past_cache)
+                put_pairs(to_a, here, times_conjugate(s, before), past_cache)
+                store(real, p, down[0])
+                store(imaginary, p, down[1])
+        put_together(real, imaginary, carry[row])
 
 
 # --- double precision: the same formulas in plain loops ----------------------------------------------------
@@ -229,7 +275,7 @@ def _linear_scan_backward(
         over_batch(_backward_double, threads, given + results)
     else:
         walk = _backward_complex if h.is_complex() else _backward_real
-        over_batch(walk, threads, tuple(map(flat, given + results)), h.shape[2])
+        over_batch(walk, threads, tuple(map(flat, given + results)), h.shape[2], beyond_cache(results[0]))
     return a_gradient, b_gradient, carry
 
 

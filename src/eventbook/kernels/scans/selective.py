@@ -79,7 +79,7 @@ def _chunks(time: int) -> int:
     return -(-time // loops.CHUNK)
 
 
-def _kind(delta_a: Tensor, rate: Tensor) -> int:
+def _kind(delta_a: Tensor, rate: Tensor) -> tuple[int, ...]:
     return loops.RANK_ONE if rate.numel() else loops.GIVEN if delta_a.numel() else loops.OWN
 
 

@@ -54,7 +54,9 @@ from eventbook.kernels.vectors import (
 
 CHUNK = 32  # elements of time between two kept states
 # what is compiled is told apart by the length of a tuple, so that no loop has to ask
-OWN, GIVEN, RANK_ONE = (), (0,), (0, 0)  # step of the state: delta itself, an array, gap x rate
+OWN: tuple[int, ...] = ()  # step of the state: delta itself, an array, gap x rate
+GIVEN: tuple[int, ...] = (0,)
+RANK_ONE: tuple[int, ...] = (0, 0)
 MAMBA, ZOH, BILINEAR = (), (0,), (0, 0)
 
 _LN2 = np.float32(np.log(2.0))
