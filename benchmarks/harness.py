@@ -14,7 +14,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +27,7 @@ import numpy as np
 
 ROUNDS = 9
 MIN_SECONDS = 2e-3  # a competitor works at least so long in each round
+SLOW_SECONDS = 0.5  # a competitor whose call takes longer than this works in every third round only
 LIBRARIES = ("torch", "numba", "llvmlite", "numpy")
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "2",
@@ -149,25 +149,29 @@ def multiply_add(operations: int, threads: int = 1) -> Work:
 # --- measurement -------------------------------------------------------------------------------------------
 
 
-def _calls(work: Work) -> int:
-    """How many calls fill `MIN_SECONDS`."""
+def _pace(work: Work) -> tuple[int, int]:
+    """How many calls fill `MIN_SECONDS`, and in which rounds (every n-th) to make them."""
     work()
     begin = time.perf_counter()
     work()
-    return max(1, min(10_000, int(MIN_SECONDS / max(time.perf_counter() - begin, 1e-7))))
+    seconds = max(time.perf_counter() - begin, 1e-7)
+    return max(1, min(10_000, int(MIN_SECONDS / seconds))), 3 if seconds > SLOW_SECONDS else 1
 
 
 def interleaved(competitors: dict[str, Work], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds per call of each competitor in each round."""
-    calls = {name: _calls(work) for name, work in competitors.items()}
+    """Seconds per call of each competitor in each round; NaN in rounds that it sat out."""
+    pace = {name: _pace(work) for name, work in competitors.items()}
     times: dict[str, list[float]] = {name: [] for name in competitors}
     for number in range(rounds):
         for name in list(competitors)[:: 1 if number % 2 == 0 else -1]:
-            work = competitors[name]
+            work, (calls, every) = competitors[name], pace[name]
+            if number % every:
+                times[name].append(float("nan"))
+                continue
             begin = time.perf_counter()
-            for _ in range(calls[name]):
+            for _ in range(calls):
                 work()
-            times[name].append((time.perf_counter() - begin) / calls[name])
+            times[name].append((time.perf_counter() - begin) / calls)
     return times
 
 
@@ -193,17 +197,17 @@ def measure(case: Case, rounds: int = ROUNDS) -> dict[str, Any]:
             continue
         ratios = np.array(times[name]) / ours
         rows[name] = {
-            "microseconds": statistics.median(times[name]) * 1e6,
-            "ratio": float(np.median(ratios)),
-            "low": float(ratios.min()),
-            "high": float(ratios.max()),
+            "microseconds": float(np.nanmedian(times[name])) * 1e6,
+            "ratio": float(np.nanmedian(ratios)),
+            "low": float(np.nanmin(ratios)),
+            "high": float(np.nanmax(ratios)),
         }
         if name in case.peers:
             rows[name]["version"] = version(case.peers[name])
         if name in case.limits:
             rows[name]["limit"] = True
         if case.unit and name not in case.limits:
-            rows[name]["millions_per_second"] = case.per_call / statistics.median(times[name]) / 1e6
+            rows[name]["millions_per_second"] = case.per_call / float(np.nanmedian(times[name])) / 1e6
     goals = []
     for goal in case.goals:
         found = rows[goal.against].get("ratio")
@@ -222,9 +226,28 @@ def growth(name: str, work_of_size: Callable[[int], Work], sizes: Iterable[int])
     sizes = list(sizes)
     works = {str(size): work_of_size(size) for size in sizes}
     times = interleaved(works, rounds=7)
-    seconds = [statistics.median(times[str(size)]) for size in sizes]
+    seconds = [float(np.nanmedian(times[str(size)])) for size in sizes]
     slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
     return {"name": name, "x": sizes, "seconds": seconds, "exponent": slope}
+
+
+def curve(
+    name: str, label: str, x: Iterable[float], ways: Callable[[float], dict[str, Work]]
+) -> dict[str, Any]:
+    """Median seconds of several ways to compute the same, against a quantity: shows where they cross.
+
+    Parameters
+    ----------
+    name, label
+        Title, and what x is.
+    ways
+        Work by name at a given x; the same names everywhere.
+    """
+    xs, seconds = list(x), dict[str, list[float]]()
+    for value in xs:
+        for way, times in interleaved(ways(value), rounds=7).items():
+            seconds.setdefault(way, []).append(float(np.nanmedian(times)))
+    return {"name": name, "label": label, "x": xs, "seconds": seconds}
 
 
 def hardware() -> dict[str, Any]:
@@ -285,12 +308,13 @@ def main(
     title: str,
     cases: Callable[[], Iterable[Case]],
     fits: Callable[[], Iterable[dict[str, Any]]] = lambda: (),
+    curves: Callable[[], Iterable[dict[str, Any]]] = lambda: (),
 ) -> None:
     """Measure all cases of a script, print them and write ``results/<script>.json`` (or the path given)."""
     restart_with_environment()
     begin, machine = time.perf_counter(), hardware()
     measured = [measure(case) for case in cases()]
-    grown = list(fits())
+    grown, crossing = list(fits()), list(curves())
     report(title, measured, grown)
     chosen = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     target = chosen or Path(script).parent / "results" / f"{Path(script).stem}.json"
@@ -303,5 +327,6 @@ def main(
             "seconds": round(time.perf_counter() - begin, 1),
             "cases": measured,
             "growth": grown,
+            "curves": crossing,
         },
     )
