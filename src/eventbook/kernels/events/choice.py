@@ -4,17 +4,18 @@ r"""Which product is fastest at this activity and this density: measured once pe
     cost of rows of events         activity / a*
     cost of compressed rows        activity density / (a* d*)
 
-a* is the activity at which rows of events cost as much as the dense product, d* the density at which compressed
-rows cost as much as dense ones. Both are properties of a machine, of its torch and of a matrix size, so they are
-measured, a few milliseconds at first use, never at import; sizes that round to the same powers of two share them.
-The decision is a pure function of four numbers. All three ways give the same product up to rounding.
+a* is the activity at which rows of events cost as much as the dense product, d* the density at which
+compressed rows cost as much as dense ones. Both are properties of a machine, of its torch and of a matrix
+size, so they are measured at first use, in tenths of a second and never at import; sizes that round to the
+same powers of two share them. The decision is a pure function of four numbers. All three ways give the same
+product up to rounding.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -102,9 +103,10 @@ def _measured(sources: int, targets: int) -> Crossover:
         for density in DENSITIES:
             mask = torch.rand(sources, targets, generator=generator) < density
             pruned = CSRBySource.from_dense(matrix, mask)
-            compressed.append(_seconds(lambda x, pruned=pruned: event_csr(x, pruned), some))
+            compressed.append(_seconds(partial(event_csr, matrix=pruned), some))
     return Crossover(
-        _meets(ACTIVITIES, (rows[0], rows[1]), dense), _meets(DENSITIES, (compressed[0], compressed[1]), rows[1])
+        _meets(ACTIVITIES, (rows[0], rows[1]), dense),
+        _meets(DENSITIES, (compressed[0], compressed[1]), rows[1]),
     )
 
 
@@ -131,7 +133,7 @@ def _meets(at: tuple[float, float], seconds: tuple[float, float], level: float) 
 
 @dataclass(frozen=True)
 class Weights:
-    """One matrix in the forms that the ways read: (source, target), and compressed by source if it is pruned."""
+    """One matrix in the forms that the ways read: (source, target), and compressed by source if pruned."""
 
     dense: Float[Tensor, "source target"]
     compressed: CSRBySource | None = None

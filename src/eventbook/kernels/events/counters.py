@@ -1,7 +1,7 @@
 """What a kernel did, counted where it happened: a row read, a multiply-accumulate, a byte of weights.
 
-Kernels add to an integer array of shape (rows, 4), each thread to rows of its own, while they work. Nothing here
-is derived from activities afterwards, so a kernel that touched a silent row would say so.
+Kernels add to an integer array of shape (rows, 4), each thread to rows of its own, while they work. Nothing
+here is derived from activities afterwards, so a kernel that touched a silent row would say so.
 
 | column | meaning |
 |---|---|

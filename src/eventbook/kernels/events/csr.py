@@ -1,4 +1,4 @@
-r"""Two kinds of zeros in one product: silent sources, whose row is skipped, and pruned weights, not even stored.
+r"""Two kinds of zeros in one product: silent sources, whose row is skipped, and pruned weights, never stored.
 
     y_j     = sum over i with x_i != 0, over the stored (i, j):  x_i w_ij
     dE/dx_i = sum over the stored j of row i:                    w_ij g_j        i in need (all without it)
@@ -11,16 +11,16 @@ r"""Two kinds of zeros in one product: silent sources, whose row is skipped, and
 | - | target of each stored weight, ascending within a source | (stored,), int32 | `indices` |
 | - | first stored weight of each source, and their number at the end | (source + 1,), int64 | `indptr` |
 
-Rows belong to sources: compressed by target, as libraries do for matrix times vector, a silent source could not
-be skipped, for its weights are scattered over all rows. The price is that the products are scattered over y,
-one by one. That pays if few weights are left; `choice` measures where.
+Rows belong to sources: compressed by target, as libraries do for matrix times vector, a silent source could
+not be skipped, for its weights are scattered over all rows. The price is that the products are scattered over
+y, one by one. That pays if few weights are left; `choice` measures where.
 
-Gradients arise at stored weights only, so pruned ones stay pruned. A thread owns a range of sources for dE/dw and
-walks the batch in ascending order: any thread count gives the same bits.
+Gradients arise at stored weights only, so pruned ones stay pruned. A thread owns a range of sources for dE/dw
+and walks the batch in ascending order: any thread count gives the same bits.
 
 Source: derived; `sparse_language_models`, rows with pruned entries.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
 # Kernels are typed by Numba, at every call.
 
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ from eventbook.kernels.tensors import (
 )
 from eventbook.kernels.threads import over_batch
 
-# --- the matrix ------------------------------------------------------------------------------------------------
+# --- the matrix --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class CSRBySource:
         indptr, indices = self.indptr, self.indices
         for name, part in (("indptr", indptr), ("indices", indices), ("values", self.values)):
             if part.ndim != 1 or part.device.type != "cpu":
-                raise ValueError(f"{name} must be a vector on the CPU, got {tuple(part.shape)} on {part.device}")
+                raise ValueError(
+                    f"{name} must be a vector on the CPU, got {tuple(part.shape)} on {part.device}"
+                )
         if (indptr.dtype, indices.dtype) != (torch.int64, torch.int32):
             raise TypeError(
                 f"indptr must be int64 and indices int32, got {indptr.dtype} and {indices.dtype}".replace(
@@ -80,7 +82,9 @@ class CSRBySource:
             raise ValueError(f"indptr must run from 0 to the number of values, {stored}, got {ends}")
         lengths = indptr.diff()
         if bool((lengths < 0).any()):
-            raise ValueError(f"indptr must not fall, got a fall after source {int((lengths < 0).int().argmax())}")
+            raise ValueError(
+                f"indptr must not fall, got a fall after source {int((lengths < 0).int().argmax())}"
+            )
         outside = (indices < 0) | (indices >= self.targets)
         if bool(outside.any()):
             found = int(indices[outside.int().argmax()])
@@ -122,7 +126,7 @@ class CSRBySource:
 
     @classmethod
     def from_torch(cls, matrix: Tensor) -> "CSRBySource":
-        """From a torch CSR tensor (source, target), which may have unchecked or unsorted parts; these are refused."""
+        """From a torch CSR tensor (source, target); unsorted indices are refused."""
         if matrix.layout != torch.sparse_csr or matrix.ndim != 2:
             raise ValueError(f"matrix must be a CSR tensor (source, target), got {matrix.layout}")
         crow, col = matrix.crow_indices().to(torch.int64), matrix.col_indices()
@@ -142,7 +146,7 @@ class CSRBySource:
         )
 
 
-# --- kernels: the same code in both precisions -----------------------------------------------------------------
+# --- kernels: the same code in both precisions -------------------------------------------------------------
 
 
 @kernel(inline=True)
@@ -222,7 +226,7 @@ def _value_gradient(spoken, first, last, counts, gradient, indices, to_values):
         counts[source, MACS] += done
 
 
-# --- torch -----------------------------------------------------------------------------------------------------
+# --- torch -------------------------------------------------------------------------------------------------
 
 
 def _unsigned(indices: Tensor) -> Any:

@@ -13,8 +13,9 @@ r"""The event-based GRU over a sequence: forward and backward cost what units sa
 | y | what units say: 0, or the state that crossed the threshold | (batch, time, unit) | `output` |
 | c | state before the reset | (batch, time, unit) | `state` |
 | h | state after it; h_0 and h_T | (batch, unit) | `carry` |
-| beta, gamma | inverse half-width and height of the surrogate | scalar | `surrogate_support`, `surrogate_dampening` |
-| need | units that a gradient can pass: fired, or within 1/beta of theta | (batch, time, unit) | `egru_need` |
+| beta | inverse half-width of the surrogate derivative | scalar | `surrogate_support` |
+| gamma | its height | scalar | `surrogate_dampening` |
+| need | units a gradient can pass: fired, or within 1/beta of theta | (batch, time, unit) | `egru_need` |
 
 Recurrent multiply-accumulates with y_0 = 0, counted by the kernels and exact:
 
@@ -26,7 +27,6 @@ Four resets, see `egru_reference`: "threshold" (the authors' code, the default),
 Source: `egru`, code form (the reset gate after the recurrent product); sparse back-propagation derived there.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +83,7 @@ def _removed(threshold: Tensor, reset: str) -> Any:
     return array(threshold if reset == "threshold" else torch.zeros_like(threshold))
 
 
-# --- torch -----------------------------------------------------------------------------------------------------
+# --- torch -------------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("eventbook::egru", mutates_args=())
@@ -95,7 +95,8 @@ def _egru(
     carry: Tensor,
     output: Tensor,
     reset: str,
-    surrogate: Sequence[float],
+    support: float,
+    dampening: float,
     everything: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -125,7 +126,8 @@ def _(
     carry: Tensor,
     output: Tensor,
     reset: str,
-    surrogate: Sequence[float],
+    support: float,
+    dampening: float,
     everything: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -149,7 +151,8 @@ def _egru_backward(
     gates: Tensor,
     cross: Tensor,
     reset: str,
-    surrogate: Sequence[float],
+    support: float,
+    dampening: float,
     everything: bool,
     recurrent_wanted: bool,
     output_wanted: bool,
@@ -174,7 +177,7 @@ def _egru_backward(
     )
     over_batch(
         backward, threads, rows, array(recurrent).reshape(-1), array(threshold), _removed(threshold, reset),
-        scalar(surrogate[0]), scalar(surrogate[1]), reset == "value", reset == "threshold", reset == "paper",
+        scalar(support), scalar(dampening), reset == "value", reset == "threshold", reset == "paper",
         everything, output_wanted,
     )  # fmt: skip
     if recurrent_wanted:
@@ -208,7 +211,8 @@ def _(
     gates: Tensor,
     cross: Tensor,
     reset: str,
-    surrogate: Sequence[float],
+    support: float,
+    dampening: float,
     everything: bool,
     recurrent_wanted: bool,
     output_wanted: bool,
@@ -233,18 +237,28 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _pull_back(ctx: Any, said: Any, state: Any, last: Any, *_: Any) -> tuple[Tensor | None, ...]:
-    reset, surrogate, everything, threads = ctx.options
+    reset, support, dampening, everything, threads = ctx.options
     wanted = ctx.needs_input_grad
     *gradients, _ = _egru_backward(
-        said, state, last, *ctx.saved_tensors, reset, surrogate, everything, wanted[1], wanted[5], threads
+        said,
+        state,
+        last,
+        *ctx.saved_tensors,
+        reset,
+        support,
+        dampening,
+        everything,
+        wanted[1],
+        wanted[5],
+        threads,
     )
-    return *gradients, None, None, None, None
+    return *gradients, None, None, None, None, None
 
 
 _egru.register_autograd(_pull_back, setup_context=_keep)
 forbid_second_backward(_egru_backward, "egru_sequence")
-fold_into_batch(_egru, (True, False, False, False, True, True, None, None, None, None))
-fold_into_batch(_egru_backward, (False,) * 11 + (None,) * 6)
+fold_into_batch(_egru, (True, False, False, False, True, True, None, None, None, None, None))
+fold_into_batch(_egru_backward, (False,) * 11 + (None,) * 7)
 
 
 def _checked(
@@ -355,7 +369,7 @@ def egru_sequence(
     )  # fmt: skip
     said, state, last, _, _, counts = _egru(
         projection, recurrent, recurrent_bias, threshold, carry, output, reset,
-        [surrogate_support, surrogate_dampening], every_row, threads,
+        surrogate_support, surrogate_dampening, every_row, threads,
     )  # fmt: skip
     return EGRURun(said, state, last, said[:, -1] if said.shape[1] else output, counts)
 
@@ -380,8 +394,8 @@ def egru_gradients(
     Parameters
     ----------
     output_gradient
-        dE/dy, (batch, time, unit). The other arguments are those of `egru_sequence`. The gradient of y_0 reads
-        all rows once more and is computed, and counted, only if `output` is given; else it is 0.
+        dE/dy, (batch, time, unit). The other arguments are those of `egru_sequence`. The gradient of y_0
+        reads all rows once more and is computed, and counted, only if `output` is given; else it is 0.
 
     Returns
     -------
@@ -395,16 +409,17 @@ def egru_gradients(
         projection, recurrent, recurrent_bias, threshold, carry, output, reset, surrogate_support,
         surrogate_dampening,
     )  # fmt: skip
-    surrogate = [surrogate_support, surrogate_dampening]
+    surrogate = surrogate_support, surrogate_dampening
     with torch.no_grad():
         said, state, _, gates, cross, _ = _egru(
-            projection, recurrent, recurrent_bias, threshold, carry, output, reset, surrogate, every_row, threads
+            projection, recurrent, recurrent_bias, threshold, carry, output, reset, *surrogate, every_row,
+            threads,
         )  # fmt: skip
         axes(state=(state, "batch time unit"), output_gradient=(output_gradient, "batch time unit"))
         same_dtype(FLOATING, projection=projection, output_gradient=output_gradient)
         *gradients, counts = _egru_backward(
-            output_gradient, None, None, recurrent, threshold, carry, output, said, state, gates, cross, reset,
-            surrogate, every_row, True, wanted, threads,
+            output_gradient, None, None, recurrent, threshold, carry, output, said, state, gates, cross,
+            reset, *surrogate, every_row, True, wanted, threads,
         )  # fmt: skip
     return EGRUGradients(*gradients), Operations.of(counts)
 

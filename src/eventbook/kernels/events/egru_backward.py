@@ -1,9 +1,10 @@
 r"""The backward kernel of the event-based GRU: messages arrive only where a gradient may pass.
 
-With the gradients dy_t (that reaches the output), dh_t (the carried state), ex_t (the state before the reset):
+With the gradients dy_t (which reaches the output), dh_t (the carried state), ex_t (the state before it):
 
     do = c dy - a dh              a = what an event takes away: theta, c or 0
-    dc = ex + dh + o (dy - v dh) + psi do,    psi = gamma max(0, 1 - beta |c - theta|)      v = 1 if a = c, else 0
+    psi = gamma max(0, 1 - beta |c - theta|)
+    dc = ex + dh + o (dy - v dh) + psi do                                           v = 1 if a = c, else 0
     dtheta += -psi do - o dh [the last term if a = theta]
     dg' = (1 - g^2)(1 - z) dc     dz' = (h_{t-1} - g) dc z (1 - z)     dr' = dg' q_g r (1 - r)
     dp = (dz', dr', dg')          dq = (dz', dr', r dg')               dh_{t-1} = z dc
@@ -11,12 +12,12 @@ With the gradients dy_t (that reaches the output), dh_t (the carried state), ex_
 
     need_t = { i : c_i fires or psi_i > 0 }
 
-Outside of need_t both o and psi are 0, so dy_t,i is multiplied by 0 in dc and dtheta: a message to such a unit
-changes nothing, and its row of R is not read. The result is the whole gradient, not an approximation.
+Outside of need_t both o and psi are 0, so dy_t,i is multiplied by 0 in dc and dtheta: a message to such a
+unit changes nothing, and its row of R is not read. The result is the whole gradient, not an approximation.
 
 Symbols and names: `eventbook.kernels.events.egru`. The gradient of R is a product of its own, see `matvec`.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
 # Kernels are typed by Numba, at every call.
 
 import numpy as np
@@ -177,7 +178,8 @@ def _find_needed(state, at, threshold, support, everything, index):
 @kernel()
 def backward(
     arriving, external, dh, state, gates, cross, first, to_p, to_q, to_threshold, to_output, counts,
-    recurrent, threshold, removed, support, dampening, by_value, by_threshold, outside, everything, all_the_way,
+    recurrent, threshold, removed, support, dampening, by_value, by_threshold, outside, everything,
+    all_the_way,
 ):  # fmt: skip
     """Walk down all steps of some batch rows.
 

@@ -10,7 +10,7 @@ the vector `removed`, so that all resets run the same code and none of them cost
 
 A state that is NaN is not below its threshold: it fires, and its NaN travels.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
 # Kernels are typed by Numba, at every call.
 
 import numpy as np
@@ -133,9 +133,9 @@ def forward(
 ):  # fmt: skip
     """Run all steps of some batch rows.
 
-    drive, gates: (batch, time * 3 H); output, state, cross: (batch, time * H); carry: (batch, H), h_0 on entry and
-    h_T on return; first: (batch, H), y_0; recurrent: flat. With `everything` the rows of silent units are read
-    as well, from the second step on (the dense path needs no product with y_0 = 0 either).
+    drive, gates: (batch, time * 3 H); output, state, cross: (batch, time * H); carry: (batch, H), h_0 on
+    entry and h_T on return; first: (batch, H), y_0; recurrent: flat. With `everything` the rows of silent
+    units are read as well, from the second step on (the dense path needs no product with y_0 = 0 either).
     """
     units = threshold.size
     index, value = np.empty(units, np.int64), np.empty(units, drive.dtype)

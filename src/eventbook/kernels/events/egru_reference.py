@@ -23,7 +23,7 @@ from torch import Tensor
 
 
 class TriangularEvent(torch.autograd.Function):
-    """1 where the distance to the threshold is positive (or NaN), else 0; gradient gamma max(0, 1 - beta |d|)."""
+    """1 where the distance to the threshold is positive or NaN, else 0; the derivative is a triangle."""
 
     @staticmethod
     def forward(ctx: Any, distance: Tensor, support: float, dampening: float) -> Tensor:

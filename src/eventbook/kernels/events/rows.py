@@ -4,19 +4,19 @@ r"""What every event kernel is made of: find the events, add their rows, multipl
     add_rows                y_j += sum_e v_e R[i_e, j]                  one row of outgoing weights per event
     dot_rows                m_i  = sum_j R[i, j] g_j for i in a list    what a source learns from its targets
 
-Rows belong to sources, so a silent source costs nothing: its row is never read. A row is contiguous in memory,
-and both directions walk it from front to back, so there is no transposed copy.
+Rows belong to sources, so a silent source costs nothing: its row is never read. A row is contiguous in
+memory, and both directions walk it from front to back, so there is no transposed copy.
 
 Single precision adds eight rows per pass over the accumulator, which is then loaded and stored an eighth as
-often (measured at 1344 -> 4032, 10 % active: 35 us, against 78 us one by one and 38 us with the accumulator held
-in registers, panel after panel, which tears each row into pieces). Each element still receives its terms in
-ascending order of events: adding rows in one go or in several gives the same bits. `dot_rows` reads four rows
-at a time, each with two accumulators of its own, so a result does not depend on which rows are neighbours.
+often (measured at 1344 -> 4032, 10 % active: 35 us, against 78 us one by one and 38 us with the accumulator
+held in registers, panel after panel, which tears each row into pieces). Each element still receives its terms
+in ascending order of events: adding rows in one go or in several gives the same bits. `dot_rows` reads four
+rows at a time, each with two accumulators of its own: a result does not depend on which rows are neighbours.
 
 NaN is not 0 and hence an event. Both functions return the multiply-accumulates that they did, counted where
 they happen.
 """
-# mypy: disable-error-code="no-untyped-def, call-arg"
+# mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
 # Kernels are typed by Numba, at every call.
 
 import numpy as np
@@ -44,7 +44,7 @@ def find(values, start, size, everything, index, value):
     return count
 
 
-# --- sum of rows -----------------------------------------------------------------------------------------------
+# --- sum of rows -------------------------------------------------------------------------------------------
 
 
 @kernel(inline=True)
@@ -150,7 +150,7 @@ def _add_rows(matrix, index, value, count, out):
     return lambda matrix, index, value, count, out: _add_rows_double(matrix, index, value, count, out)
 
 
-# --- rows times a vector ---------------------------------------------------------------------------------------
+# --- rows times a vector -----------------------------------------------------------------------------------
 
 
 @kernel(inline=True)
