@@ -285,12 +285,17 @@ def main(
     title: str,
     cases: Callable[[], Iterable[Case]],
     fits: Callable[[], Iterable[dict[str, Any]]] = lambda: (),
+    extra: Callable[[], dict[str, Any]] = dict,
 ) -> None:
-    """Measure all cases of a script, print them and write ``results/<script>.json`` (or the path given)."""
+    """Measure all cases of a script, print them and write ``results/<script>.json`` (or the path given).
+
+    `extra` gives further entries of the JSON, e.g. sweeps that are no comparison with a goal.
+    """
     restart_with_environment()
     begin, machine = time.perf_counter(), hardware()
     measured = [measure(case) for case in cases()]
     grown = list(fits())
+    more = extra()
     report(title, measured, grown)
     chosen = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     target = chosen or Path(script).parent / "results" / f"{Path(script).stem}.json"
@@ -303,5 +308,6 @@ def main(
             "seconds": round(time.perf_counter() - begin, 1),
             "cases": measured,
             "growth": grown,
+            **more,
         },
     )

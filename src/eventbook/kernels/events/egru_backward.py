@@ -40,6 +40,7 @@ from eventbook.kernels.vectors import (
 )
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_NONE, _SOME = np.uint64(0), np.uint64(1)
 
 
 @kernel(inline=True)
@@ -167,12 +168,13 @@ def _(
 @kernel()
 def _find_needed(state, at, threshold, support, everything, index):
     """Write the units that fire or lie in the window of the surrogate to `index`; returns how many."""
-    count = 0
+    count = np.uint64(0)  # unsigned: no check for an index from the end
     for i in range(threshold.size):
         c, theta = state[at + i], threshold[i]
+        fires, near = not (c <= theta), 1 - support * abs(c - theta) > 0
         index[count] = i
-        count += everything or not (c <= theta) or 1 - support * abs(c - theta) > 0
-    return count
+        count += _SOME if everything | fires | near else _NONE
+    return np.int64(count)
 
 
 @kernel()

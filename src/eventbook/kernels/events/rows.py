@@ -24,24 +24,68 @@ from numba import types
 from numba.extending import overload
 
 from eventbook.kernels.compile import kernel
-from eventbook.kernels.vectors import LANES, lane_sum, load, load_part, splat, store, store_part
+from eventbook.kernels.vectors import (
+    LANES,
+    lane_sum,
+    load,
+    load_part,
+    lowest_bit,
+    nonzero_bits,
+    splat,
+    store,
+    store_part,
+)
 
-_ZERO = np.float32(0)
+_ZERO, _ALL = np.float32(0), (1 << LANES) - 1
+
+
+# --- events -------------------------------------------------------------------------------------------------
 
 
 @kernel()
+def _find_single(values, start, size, everything, index, value):
+    """Sixteen sources at a time: what is silent costs a sixteenth of a comparison."""
+    whole, count = size // LANES * LANES, 0
+    for i in range(0, size, LANES):
+        if i < whole:
+            bits = _ALL if everything else nonzero_bits(load(values, start + i))
+        else:
+            n = size - whole
+            bits = (1 << n) - 1 if everything else nonzero_bits(load_part(values, start + i, n))
+        while bits != 0:
+            k = i + lowest_bit(bits)
+            index[count] = k
+            value[count] = values[start + k]
+            count += 1
+            bits &= bits - 1
+    return count
+
+
+@kernel()
+def _find_plain(values, start, size, everything, index, value):
+    count = 0
+    for i in range(size):
+        if everything or values[start + i] != 0:
+            index[count] = i
+            value[count] = values[start + i]
+            count += 1
+    return count
+
+
 def find(values, start, size, everything, index, value):
     """Write the events of values[start : start + size] to `index` and `value`; returns how many.
 
     With `everything` each element is an event, zero or not.
     """
-    count = 0
-    for i in range(size):
-        v = values[start + i]
-        index[count] = i
-        value[count] = v
-        count += everything or v != 0
-    return count
+    raise NotImplementedError("callable from kernels alone")
+
+
+@overload(find)
+def _find(values, start, size, everything, index, value):
+    run = _find_single if values.dtype is types.float32 else _find_plain
+    return lambda values, start, size, everything, index, value: run(
+        values, start, size, everything, index, value
+    )
 
 
 # --- sum of rows -------------------------------------------------------------------------------------------
@@ -145,9 +189,8 @@ def add_rows(matrix, index, value, count, out):
 
 @overload(add_rows)
 def _add_rows(matrix, index, value, count, out):
-    if matrix.dtype is types.float32:
-        return lambda matrix, index, value, count, out: _add_rows_single(matrix, index, value, count, out)
-    return lambda matrix, index, value, count, out: _add_rows_double(matrix, index, value, count, out)
+    run = _add_rows_single if matrix.dtype is types.float32 else _add_rows_double
+    return lambda matrix, index, value, count, out: run(matrix, index, value, count, out)
 
 
 # --- rows times a vector -----------------------------------------------------------------------------------
@@ -217,6 +260,5 @@ def dot_rows(matrix, index, count, vector, out):
 
 @overload(dot_rows)
 def _dot_rows(matrix, index, count, vector, out):
-    if matrix.dtype is types.float32:
-        return lambda matrix, index, count, vector, out: _dot_rows_single(matrix, index, count, vector, out)
-    return lambda matrix, index, count, vector, out: _dot_rows_double(matrix, index, count, vector, out)
+    run = _dot_rows_single if matrix.dtype is types.float32 else _dot_rows_double
+    return lambda matrix, index, count, vector, out: run(matrix, index, count, vector, out)
