@@ -255,13 +255,17 @@ def cases() -> Iterator[Case]:
 
 
 def fits() -> Iterator[dict[str, Any]]:
-    matrix = torch.randn(UNITS, GATES, generator=generator())
+    # Many sources and a batch, so that neither the call nor an output full of zeros counts for much.
+    sources = 6 * UNITS
+    matrix = torch.randn(sources, UNITS, generator=generator())
 
     def of_events(events: int) -> Work:
-        inputs = [torch.cat(sparse_activity(events / UNITS, 64))]  # a batch, so that the call itself is small
+        inputs = [torch.cat(sparse_activity(events / sources, ROTATED, sources))]
         return rotating(lambda x: event_matvec(x, matrix), inputs)
 
-    yield growth("event_matvec in events, batch 64", of_events, [13, 40, 134, 400, 1344])
+    yield growth(
+        f"event_matvec in events, {sources} -> {UNITS}, batch 64", of_events, [80, 256, 800, 2560, 8064]
+    )
 
 
 def sweep(name: str, at: list[float], works: Callable[[float], dict[str, Work]]) -> dict[str, Any]:
