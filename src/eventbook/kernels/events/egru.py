@@ -27,29 +27,15 @@ Four resets, see `egru_reference`: "threshold" (the authors' code, the default),
 Source: `egru`, code form (the reset gate after the recurrent product); sparse back-propagation derived there.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from eventbook.kernels.events.counters import Operations, no_counts
-from eventbook.kernels.events.egru_backward import backward
-from eventbook.kernels.events.egru_forward import forward
-from eventbook.kernels.events.matvec import row_gradient
-from eventbook.kernels.tensors import (
-    FLOATING,
-    array,
-    axes,
-    copy,
-    flat,
-    fold_into_batch,
-    forbid_second_backward,
-    new,
-    same_dtype,
-)
-from eventbook.kernels.threads import over_batch
+from eventbook.kernels.events.counters import Operations
+from eventbook.kernels.events.egru_operator import egru, egru_backward
+from eventbook.kernels.tensors import FLOATING, axes, same_dtype
 
 RESETS = ("threshold", "value", "none", "paper")
 
@@ -77,188 +63,6 @@ class EGRUGradients(NamedTuple):
     threshold: Float[Tensor, "unit"]
     carry: Float[Tensor, "batch unit"]
     output: Float[Tensor, "batch unit"]
-
-
-def _removed(threshold: Tensor, reset: str) -> Any:
-    return array(threshold if reset == "threshold" else torch.zeros_like(threshold))
-
-
-# --- torch -------------------------------------------------------------------------------------------------
-
-
-@torch.library.custom_op("eventbook::egru", mutates_args=())
-def _egru(
-    projection: Tensor,
-    recurrent: Tensor,
-    recurrent_bias: Tensor,
-    threshold: Tensor,
-    carry: Tensor,
-    output: Tensor,
-    reset: str,
-    support: float,
-    dampening: float,
-    everything: bool,
-    threads: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch, time, _ = projection.shape
-    units = len(threshold)
-    said, state, cross = (new((batch, time, units), projection) for _ in range(3))
-    gates, last, counts = new(projection.shape, projection), copy(carry), no_counts(batch)
-    rows = (
-        *(flat(array(x)) for x in (projection, said, state, gates, cross)),
-        last.numpy(),
-        array(output),
-        counts.numpy(),
-    )
-    over_batch(
-        forward, threads, rows, array(recurrent).reshape(-1), array(recurrent_bias), array(threshold),
-        _removed(threshold, reset), reset == "value", reset == "paper", everything,
-    )  # fmt: skip
-    return said, state, last, gates, cross, counts
-
-
-@_egru.register_fake
-def _(
-    projection: Tensor,
-    recurrent: Tensor,
-    recurrent_bias: Tensor,
-    threshold: Tensor,
-    carry: Tensor,
-    output: Tensor,
-    reset: str,
-    support: float,
-    dampening: float,
-    everything: bool,
-    threads: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch, time, _ = projection.shape
-    said, state, cross = (projection.new_empty(batch, time, threshold.shape[0]) for _ in range(3))
-    counts = projection.new_empty(batch, 4, dtype=torch.int64)
-    return said, state, carry.new_empty(carry.shape), projection.new_empty(projection.shape), cross, counts
-
-
-@torch.library.custom_op("eventbook::egru_backward", mutates_args=())
-def _egru_backward(
-    output_gradient: Tensor | None,
-    state_gradient: Tensor | None,
-    carry_gradient: Tensor | None,
-    recurrent: Tensor,
-    threshold: Tensor,
-    carry: Tensor,
-    output: Tensor,
-    said: Tensor,
-    state: Tensor,
-    gates: Tensor,
-    cross: Tensor,
-    reset: str,
-    support: float,
-    dampening: float,
-    everything: bool,
-    recurrent_wanted: bool,
-    output_wanted: bool,
-    threads: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch, time, units = said.shape
-    zeros = torch.zeros_like(said) if output_gradient is None or state_gradient is None else said
-    arriving = zeros if output_gradient is None else output_gradient
-    external = zeros if state_gradient is None else state_gradient
-    to_carry = torch.zeros_like(carry) if carry_gradient is None else copy(carry_gradient)
-    to_projection, to_product = (new(gates.shape, gates) for _ in range(2))
-    to_threshold, to_output = (torch.zeros(batch, units, dtype=said.dtype) for _ in range(2))
-    counts = no_counts(batch)
-    scalar = np.float32 if said.dtype == torch.float32 else np.float64
-    rows = (
-        *(flat(array(x)) for x in (arriving, external)),
-        to_carry.numpy(),
-        *(flat(array(x)) for x in (state, gates, cross)),
-        array(carry),
-        *(flat(x.numpy()) for x in (to_projection, to_product)),
-        *(x.numpy() for x in (to_threshold, to_output, counts)),
-    )
-    over_batch(
-        backward, threads, rows, array(recurrent).reshape(-1), array(threshold), _removed(threshold, reset),
-        scalar(support), scalar(dampening), reset == "value", reset == "threshold", reset == "paper",
-        everything, output_wanted,
-    )  # fmt: skip
-    if recurrent_wanted:
-        before = torch.cat([output.unsqueeze(1), said], 1)[:, :time]
-        falling = to_product
-        if everything and not bool((output != 0).any()):  # nor does a dense path multiply with y_0 = 0
-            before, falling = before[:, 1:], falling[:, 1:]
-        to_recurrent, more = row_gradient(
-            before.reshape(-1, units), falling.reshape(-1, 3 * units), everything, threads
-        )
-        counts = torch.cat([counts, more])
-    else:
-        to_recurrent = torch.zeros_like(recurrent, memory_format=torch.contiguous_format)
-    # Sums over batch and time in ascending order, by one thread.
-    to_bias = torch.from_numpy(np.add.reduce(to_product.numpy().reshape(batch * time, 3 * units), axis=0))
-    to_threshold = torch.from_numpy(np.add.reduce(to_threshold.numpy(), axis=0))
-    return to_projection, to_recurrent, to_bias, to_threshold, to_carry, to_output, counts.sum(0)
-
-
-@_egru_backward.register_fake
-def _(
-    output_gradient: Tensor | None,
-    state_gradient: Tensor | None,
-    carry_gradient: Tensor | None,
-    recurrent: Tensor,
-    threshold: Tensor,
-    carry: Tensor,
-    output: Tensor,
-    said: Tensor,
-    state: Tensor,
-    gates: Tensor,
-    cross: Tensor,
-    reset: str,
-    support: float,
-    dampening: float,
-    everything: bool,
-    recurrent_wanted: bool,
-    output_wanted: bool,
-    threads: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return (
-        gates.new_empty(gates.shape),
-        recurrent.new_empty(recurrent.shape),
-        recurrent.new_empty(recurrent.shape[1]),
-        threshold.new_empty(threshold.shape),
-        carry.new_empty(carry.shape),
-        carry.new_empty(carry.shape),
-        said.new_empty(4, dtype=torch.int64),
-    )
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, recurrent, _, threshold, carry, first, *ctx.options = inputs
-    said, state, _, gates, cross, _ = output
-    ctx.save_for_backward(recurrent, threshold, carry, first, said, state, gates, cross)
-    ctx.set_materialize_grads(False)
-
-
-def _pull_back(ctx: Any, said: Any, state: Any, last: Any, *_: Any) -> tuple[Tensor | None, ...]:
-    reset, support, dampening, everything, threads = ctx.options
-    wanted = ctx.needs_input_grad
-    *gradients, _ = _egru_backward(
-        said,
-        state,
-        last,
-        *ctx.saved_tensors,
-        reset,
-        support,
-        dampening,
-        everything,
-        wanted[1],
-        wanted[5],
-        threads,
-    )
-    return *gradients, None, None, None, None, None
-
-
-_egru.register_autograd(_pull_back, setup_context=_keep)
-forbid_second_backward(_egru_backward, "egru_sequence")
-fold_into_batch(_egru, (True, False, False, False, True, True, None, None, None, None, None))
-fold_into_batch(_egru_backward, (False,) * 11 + (None,) * 7)
 
 
 def _checked(
@@ -367,7 +171,7 @@ def egru_sequence(
         projection, recurrent, recurrent_bias, threshold, carry, output, reset, surrogate_support,
         surrogate_dampening,
     )  # fmt: skip
-    said, state, last, _, _, counts = _egru(
+    said, state, last, _, _, counts = egru(
         projection, recurrent, recurrent_bias, threshold, carry, output, reset,
         surrogate_support, surrogate_dampening, every_row, threads,
     )  # fmt: skip
@@ -411,13 +215,13 @@ def egru_gradients(
     )  # fmt: skip
     surrogate = surrogate_support, surrogate_dampening
     with torch.no_grad():
-        said, state, _, gates, cross, _ = _egru(
+        said, state, _, gates, cross, _ = egru(
             projection, recurrent, recurrent_bias, threshold, carry, output, reset, *surrogate, every_row,
             threads,
         )  # fmt: skip
         axes(state=(state, "batch time unit"), output_gradient=(output_gradient, "batch time unit"))
         same_dtype(FLOATING, projection=projection, output_gradient=output_gradient)
-        *gradients, counts = _egru_backward(
+        *gradients, counts = egru_backward(
             output_gradient, None, None, recurrent, threshold, carry, output, said, state, gates, cross,
             reset, *surrogate, every_row, True, wanted, threads,
         )  # fmt: skip

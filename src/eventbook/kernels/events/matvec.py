@@ -34,7 +34,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eventbook.kernels.compile import kernel
-from eventbook.kernels.events.counters import BYTES, EVENTS, MACS, NEEDED, Operations, no_counts
+from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.rows import add_rows, dot_rows, find
 from eventbook.kernels.tensors import (
     FLOATING,
@@ -116,7 +116,7 @@ def _(
     activity: Tensor, matrix: Tensor, need: Tensor | None, everything: bool, threads: int
 ) -> tuple[Tensor, Tensor]:
     batch = activity.shape[0]
-    return activity.new_empty(batch, matrix.shape[1]), activity.new_empty(batch, 4, dtype=torch.int64)
+    return activity.new_empty(batch, matrix.shape[1]), activity.new_empty(batch, COLUMNS, dtype=torch.int64)
 
 
 @torch.library.custom_op("eventbook::event_matvec_messages", mutates_args=())
@@ -131,7 +131,7 @@ def _event_matvec_messages(
 
 @_event_matvec_messages.register_fake
 def _(gradient: Tensor, need: Tensor, matrix: Tensor, threads: int) -> tuple[Tensor, Tensor]:
-    return gradient.new_empty(need.shape), gradient.new_empty(need.shape[0], 4, dtype=torch.int64)
+    return gradient.new_empty(need.shape), gradient.new_empty(need.shape[0], COLUMNS, dtype=torch.int64)
 
 
 @torch.library.custom_op("eventbook::event_matvec_row_gradient", mutates_args=())
@@ -144,7 +144,9 @@ def _event_matvec_row_gradient(
 @_event_matvec_row_gradient.register_fake
 def _(activity: Tensor, gradient: Tensor, everything: bool, threads: int) -> tuple[Tensor, Tensor]:
     sources = activity.shape[1]
-    return activity.new_empty(sources, gradient.shape[1]), activity.new_empty(sources, 4, dtype=torch.int64)
+    return activity.new_empty(sources, gradient.shape[1]), activity.new_empty(
+        sources, COLUMNS, dtype=torch.int64
+    )
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
