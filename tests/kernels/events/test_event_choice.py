@@ -67,9 +67,9 @@ def test_crossover_is_measured_once_per_size_class(monkeypatch):
     try:
         first = measure_crossover(100, 120)
         assert len(calls) == 1 + 2 + 2
-        assert measure_crossover(128, 65) is first
+        assert measure_crossover(140, 91) is first
         assert len(calls) == 5
-        measure_crossover(129, 65)
+        measure_crossover(140, 90)  # nearer to 64
         assert len(calls) == 10
     finally:
         choice._measured.cache_clear()

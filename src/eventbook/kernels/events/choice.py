@@ -6,7 +6,7 @@ r"""Which product is fastest at this activity and this density: measured once pe
 
 a* is the activity at which rows of events cost as much as the dense product, d* the density at which
 compressed rows cost as much as dense ones. Both are properties of a machine, of its torch and of a matrix
-size, so they are measured at first use, in tenths of a second and never at import; sizes that round to the
+size, so they are measured at first use, in a second at most and never at import; sizes that round to the
 same powers of two share them. The decision is a pure function of four numbers. All three ways give the same
 product up to rounding.
 """
@@ -28,7 +28,7 @@ from eventbook.kernels.events.matvec import event_matvec
 from eventbook.kernels.tensors import axes
 
 Way = Literal["dense", "rows", "csr"]
-LARGEST_CLASS = 2048  # sizes above are measured at this one: their weights are in memory as well
+LARGEST_CLASS = 4096  # sizes above are measured at this one: their weights are in memory as well
 ACTIVITIES, DENSITIES = (0.02, 0.2), (0.02, 0.2)  # where lines are drawn through
 INPUTS, REPEATS = 16, 5
 
@@ -76,7 +76,7 @@ def choose(crossover: Crossover, activity: float, density: float = 1.0) -> Way:
 
 
 def _size_class(length: int) -> int:
-    return min(LARGEST_CLASS, 1 << max(0, length - 1).bit_length())
+    return min(LARGEST_CLASS, 1 << round(math.log2(max(1, length))))
 
 
 def measure_crossover(sources: int, targets: int) -> Crossover:
