@@ -1,9 +1,9 @@
-"""Pages from benchmark results: ``benchmarks/results/<name>.json`` -> tables and figures in ``book/_generated``.
+"""Benchmark results as tables and figures: ``benchmarks/results/<name>.json`` -> ``book/_generated``.
 
-    measured_<name>.md            one table: every competitor of every case, with goals; missing ones are named
+    measured_<name>.md            every competitor of every case, with goals; missing ones are named
     measured_<name>_ratios.svg    time of each competitor over ours
     measured_<name>_growth.svg    time against size, with fitted exponents
-    measured_<name>_curves.svg    time against a quantity, one line per way to compute it (crossovers)
+    measured_<name>_curves.svg    time against a quantity, one line per way to compute it
     measured_goals.md             all goals of all files, met or missed
 
 What a file holds is written by ``benchmarks/harness.py``; nothing is measured here.

@@ -130,7 +130,8 @@ def fold_into_batch(operator: Any, has_batch: Sequence[bool | None]) -> None:
     operator
         A custom operator, its batch first in every tensor that has one.
     has_batch
-        For each argument: True for a tensor with a batch axis, False for one without, None for no tensor.
+        For each argument: True for a tensor with a batch axis (or None in its place), False for one without,
+        None for no tensor.
 
     A mapped argument without a batch axis cannot be folded; the operator then runs once per slice.
     """
@@ -151,7 +152,9 @@ def fold_into_batch(operator: Any, has_batch: Sequence[bool | None]) -> None:
                 return torch.stack(slices), 0
             return tuple(map(torch.stack, zip(*slices, strict=True))), (0,) * len(slices[0])
         folded = [
-            (m if d is not None else m.expand(count, *m.shape)).flatten(0, 1) if batch else m
+            (m if d is not None else m.expand(count, *m.shape)).flatten(0, 1)
+            if batch and m is not None
+            else m
             for m, d, batch in zip(mapped, in_dims, has_batch, strict=True)
         ]
         result = operator(*folded)

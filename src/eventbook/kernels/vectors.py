@@ -18,6 +18,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `load_pairs_part`, `store_pairs_part` | the same for n <= 16 pairs |
 | `stream(a, i, v)`, `stream_pairs(a, i, even, odd)` | as `store`, past the cache; a[i] aligned to 64 bytes |
 | `lane_sum(v)` | sum of the lanes, float32 |
+| `nonzero_bits(v)`, `lowest_bit(n)` | lanes that are not 0 as bits of an integer; number of its lowest bit |
 | `minimum(v, w)`, `maximum(v, w)` | lane by lane; the second operand where the first is NaN |
 | `where(v < w, x, y)` | x in the lanes where the comparison holds, else y |
 | `v + ROUNDER` | v rounded to an integer n, as n + ROUNDER, whose lowest bits are those of n |
@@ -228,6 +229,27 @@ def lane_sum(typingctx, v):
         return builder.extract_element(value, _INT(0))
 
     return types.float32(float32x16), codegen
+
+
+@intrinsic
+def nonzero_bits(typingctx, v):
+    """An integer whose bit k is set if lane k is not 0, NaN included."""
+
+    def codegen(context, builder, sig, args):
+        found = builder.fcmp_unordered("!=", args[0], ir.Constant(_VECTOR, [0.0] * LANES))
+        return builder.zext(builder.bitcast(found, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.int64(float32x16), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx, bits):
+    """Number of the lowest bit that is set, in an int64 that is not 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
 
 
 # --- memory ------------------------------------------------------------------------------------------------
