@@ -2,9 +2,11 @@
 
 A *case* is one piece of work done by several competitors. In each round every competitor does it in turn, the
 order reversed every other round, and a ratio is the median of the ratios within rounds: a machine that slows
-down slows all of them. Memory limits are competitors, too: `triad` moves as many bytes as the kernel must.
+down slows all of them. Before each turn there is a rest and a call that is not timed, or the threads of the
+competitor before, which spin for a while when their work is done, would be measured too. Memory limits are
+competitors as well: `triad` moves as many bytes as the kernel must.
 
-Before anything is measured the script restarts itself with one thread per library and with an allocator that
+Before anything is measured the script restarts itself with two threads at most and with an allocator that
 keeps its memory. Otherwise every large result is paid for in page faults, by all competitors alike, and the
 operating system is what is measured.
 """
@@ -27,7 +29,8 @@ import numpy as np
 
 ROUNDS = 9
 MIN_SECONDS = 2e-3  # a competitor works at least so long in each round
-SLOW_SECONDS = 0.5  # a competitor whose call takes longer than this works in every third round only
+REST_SECONDS = 5e-3  # before each turn: thread pools of other libraries spin for a while after their work
+SLOW_SECONDS = 0.2  # a competitor whose call takes longer than this works in every third round only
 LIBRARIES = ("torch", "numba", "llvmlite", "numpy")
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "2",
@@ -168,6 +171,8 @@ def interleaved(competitors: dict[str, Work], rounds: int = ROUNDS) -> dict[str,
             if number % every:
                 times[name].append(float("nan"))
                 continue
+            time.sleep(REST_SECONDS)
+            work()
             begin = time.perf_counter()
             for _ in range(calls):
                 work()

@@ -165,9 +165,9 @@ def cases() -> Iterator[Case]:
     yield forward(
         (32, 1024, 256), torch.complex64, [Goal("torch, addcmul loop", 3.5), Goal(triad_name, 0.88)], 2
     )
-    yield forward((8, 1024, 64), torch.complex64, [Goal("mambapy, pscan", 12), Goal("jax, lax.scan", 15)], 2)
+    yield forward((8, 1024, 64), torch.complex64, [Goal("mambapy, pscan", 12), Goal("jax, lax.scan", 15)], 1)
     yield forward((8, 4096, 128), torch.float32, [Goal(compiled, 5), Goal(triad_name, 0.85)], 2)
-    yield both_ways((8, 1024, 64), torch.complex64, [Goal("jax, lax.scan", 10)], 2)
+    yield both_ways((8, 1024, 64), torch.complex64, [Goal("jax, lax.scan", 10)], 1)
 
 
 def fits() -> Iterator[dict[str, Any]]:
