@@ -22,7 +22,7 @@ full: $(VENV)/.installed  ## the full profile of every chapter, recorded in resu
 	@$(BIN)/eventbook run --profile full --record && $(BIN)/eventbook build
 
 bench: $(VENV)/.installed  ## measure kernels beside their peers, ratios in one run
-	@for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+	@for script in $(filter-out benchmarks/harness.py,$(sort $(wildcard benchmarks/*.py))); do $(BIN)/python "$$script"; done
 
 lab: $(VENV)/.installed  ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

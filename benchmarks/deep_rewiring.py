@@ -1,24 +1,13 @@
 """Deep Rewiring against torch: training step, rewiring step, sparse layer, growth of cost.
 
-Everything runs in one process and one thread. Competitors alternate within a round, the order is reversed
-every other round, and a ratio is the median of the ratios within rounds; so drift of the machine cancels.
-
-    OMP_NUM_THREADS=1 python benchmarks/deep_rewiring.py [path of the JSON]
+python benchmarks/deep_rewiring.py [path of the JSON]
 """
 
-import json
-import os
-import platform
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numba
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -27,47 +16,17 @@ from eventbook.kernels.sparse import sparse_gradients, sparse_product, to_lanes
 from eventbook.learning.compiled_training import train_compiled
 from eventbook.learning.deep_rewiring import DeepR
 from eventbook.learning.mlp_classifier import sparse_mlp
+from harness import Case, Goal, Missing, Work, growth, main
 
-ROUNDS = 9
 SIZES, CONNECTIVITIES = (784, 300, 100, 10), (0.01, 0.03, 0.30)
 LR, L1, GDNOISE = 0.5, 1e-5, 1e-5
-Work = Callable[[], object]
+STEPS = 64  # of a training loop in one call
+PEERS = {
+    "torch, dense masked": "torch", "torch, index lists": "torch", "torch, CSR + sampled_addmm": "torch",
+}  # fmt: skip
 
 
-def compare(
-    competitors: dict[str, Work], repeats: int, steps: dict[str, int] | None = None
-) -> dict[str, list[float]]:
-    """Seconds per step of each competitor in each round, interleaved; a call is one step or `steps`."""
-    times: dict[str, list[float]] = {name: [] for name in competitors}
-    for work in competitors.values():
-        work()
-    for number in range(ROUNDS):
-        names = list(competitors)
-        for name in names if number % 2 == 0 else names[::-1]:
-            start = time.perf_counter()
-            of_a_call = (steps or {}).get(name, 1)
-            calls = max(1, repeats // of_a_call)
-            for _ in range(calls):
-                competitors[name]()
-            times[name].append((time.perf_counter() - start) / calls / of_a_call)
-    return times
-
-
-def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Median microseconds, and the median over rounds of time / time of ours (the first)."""
-    ours = np.array(next(iter(times.values())))
-    return {
-        name: {
-            "microseconds": float(np.median(t) * 1e6),
-            "ratio_to_ours": float(np.median(np.array(t) / ours)),
-            "ratio_low": float(np.min(np.array(t) / ours)),
-            "ratio_high": float(np.max(np.array(t) / ours)),
-        }
-        for name, t in times.items()
-    }
-
-
-# ---- (a) training step ----
+# --- (a) training step --------------------------------------------------------------------------------------
 
 
 class DenseMasked(nn.Module):
@@ -159,49 +118,47 @@ class IndexListNetwork(nn.Module):
             theta.copy_(lists.rewire(theta))
 
 
-def training_step() -> dict[str, dict[str, float]]:
-    """One step of batch 10 at 784-300-100-10, K = 3,552; a learnable task, so that all rewire alike."""
+def training_step() -> Case:
+    """64 steps of batch 10 at 784-300-100-10, K = 3,552; a learnable task, so that all rewire alike."""
     torch.manual_seed(0)
-    images = torch.rand(64, 10, SIZES[0]) * (torch.rand(64, 10, SIZES[0]) < 0.19)
+    images = torch.rand(STEPS, 10, SIZES[0]) * (torch.rand(STEPS, 10, SIZES[0]) < 0.19)
     labels = (images @ torch.randn(SIZES[0], 10)).argmax(-1)
 
-    def loop(model: nn.Module, after: Callable[[], None]) -> Work:
-        state = {"step": 0}
+    def loop(model: nn.Module, after: Callable[[], object]) -> Work:
+        def steps() -> None:
+            for batch, classes in zip(images, labels, strict=True):
+                loss = cross_entropy(model(batch), classes)
+                for p in model.parameters():
+                    p.grad = None
+                loss.backward()
+                after()
 
-        def step() -> None:
-            at = state["step"] % 64
-            state["step"] += 1
-            loss = cross_entropy(model(images[at]), labels[at])
-            for p in model.parameters():
-                p.grad = None
-            loss.backward()
-            after()
-
-        return step
+        return steps
 
     ours = sparse_mlp(SIZES, CONNECTIVITIES)
     optimizer = DeepR(ours, LR, L1, gdnoise=GDNOISE)
     dense, lists = DenseMasked(), IndexListNetwork()
     compiled = sparse_mlp(SIZES, CONNECTIVITIES)
     compiled_optimizer = DeepR(compiled, LR, L1, gdnoise=GDNOISE)
-    flat, flat_labels = images.reshape(640, SIZES[0]), labels.reshape(640)
+    flat, flat_labels = images.reshape(STEPS * 10, SIZES[0]), labels.reshape(STEPS * 10)
 
     def epoch() -> None:
         train_compiled(compiled, compiled_optimizer, flat, flat_labels, batch_size=10, epochs=1)
 
-    competitors = {
-        "ours": loop(ours, lambda: optimizer.step() and None),
+    competitors: dict[str, Work | Missing] = {
+        "ours, step by step in torch": loop(ours, optimizer.step),
         "ours, an epoch in one call": epoch,
         "torch, dense masked": loop(dense, dense.rewire),
         "torch, index lists": loop(lists, lists.rewire),
     }
-    return summary(compare(competitors, 64, {"ours, an epoch in one call": 64}))
+    case = "784-300-100-10, K = 3,552, batch 10, 64 steps"
+    return Case("DEEP R, training", case, competitors, [Goal("torch, dense masked", 5)], PEERS)
 
 
-# ---- (b) rewiring step ----
+# --- (b) rewiring step --------------------------------------------------------------------------------------
 
 
-def rewiring_step(n_out: int, n_in: int, dropped: float) -> dict[str, dict[str, float]]:
+def rewiring_step(n_out: int, n_in: int, dropped: float, goals: list[Goal]) -> Case:
     """Drop the same connections, refill, at 1 % connectivity."""
     rng = np.random.default_rng(0)
     potential = n_in * n_out
@@ -219,21 +176,18 @@ def rewiring_step(n_out: int, n_in: int, dropped: float) -> dict[str, dict[str, 
         rewire(theta, index, potential, 0, 0, state["step"])
         state["step"] += 1
 
-    result = summary(
-        compare(
-            {"ours": ours, "torch, index list": lambda: peer.rewire(pattern.clone())},
-            max(3, 400_000 // budget),
-        )
-    )
-    for row in result.values():
-        row["nanoseconds_per_connection"] = row["microseconds"] * 1e3 / budget
-    return result
+    competitors: dict[str, Work | Missing] = {
+        "ours": ours,
+        "torch, index lists": lambda: peer.rewire(pattern.clone()),
+    }
+    case = f"{n_in} x {n_out}, 1 %, {dropped:.0%} dropped"
+    return Case("DEEP R, rewiring step", case, competitors, goals, PEERS, (), 1, budget, "connections")
 
 
-# ---- (c) sparse layer ----
+# --- (c) sparse layer ---------------------------------------------------------------------------------------
 
 
-def sparse_layer(n: int, batch: int) -> dict[str, dict[str, float]]:
+def sparse_layer(n: int, batch: int, goals: list[Goal]) -> Case:
     """Forward and both gradients at 1 %, float32: ours against CSR products and sampled_addmm.
 
     The structure of the transposed matrix is given to torch for free; its values follow the weights, which
@@ -270,106 +224,49 @@ def sparse_layer(n: int, batch: int) -> dict[str, dict[str, float]]:
     peer()
     for mine, theirs in ((y, kept["y"]), (dx, kept["dx"]), (dw, kept["dw"])):
         np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-3, atol=1e-3)
-    return summary(compare({"ours": ours, "torch, CSR + sampled_addmm": peer}, 10))
+    competitors: dict[str, Work | Missing] = {"ours": ours, "torch, CSR + sampled_addmm": peer}
+    return Case(
+        "sparse layer, forward + gradients", f"{n} x {n}, 1 %, batch {batch}", competitors, goals, PEERS
+    )
 
 
-# ---- (d) growth ----
+# --- (d) growth --------------------------------------------------------------------------------------------
 
 
-def step_cost(potential: int, budget: int) -> float:
-    """Seconds of one whole DEEP R step with noise, median of 30; one connection in a hundred leaves."""
+def whole_step(potential: int, budget: int) -> Work:
+    """A DEEP R step with noise; one connection in a hundred leaves."""
     rng = np.random.default_rng(0)
     index = np.unique(rng.integers(0, potential, 2 * budget))
     index = np.sort(rng.choice(index, budget, replace=False))
     gradient = np.zeros(budget)
-    start = np.where(rng.random(budget) < 0.01, 0.0, 1.0)
-    theta, times = start.copy(), []
-    for step in range(30):
-        theta[:] = start - 1e-9
-        theta[start == 0] = 1e-12
-        begin = time.perf_counter()
-        deep_r_step(theta, index, gradient, potential, 0, 0, step, 0.1, 1e-6, 1e-6)
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+    start = np.where(rng.random(budget) < 0.01, 1e-12, 1.0)
+    theta, state = start.copy(), {"step": 0}
+
+    def step() -> None:
+        theta[:] = start
+        deep_r_step(theta, index, gradient, potential, 0, 0, state["step"], 0.1, 1e-6, 1e-6)
+        state["step"] += 1
+
+    return step
 
 
-def growth() -> dict[str, dict[str, object]]:
-    """Fitted exponents of the cost of a step: in K at fixed size, in the dense size at fixed K."""
-    budgets = [10_000 * 10 ** (i / 2) for i in range(5)]
-    sizes = [10**7 * 10 ** (i / 2) for i in range(5)]
-    in_budget = [step_cost(10**9, round(b)) for b in budgets]
-    in_size = [step_cost(round(s), 50_000) for s in sizes]
-
-    def exponent(x: list[float], y: list[float]) -> float:
-        return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-    return {
-        "in K, M = 1e9": {"x": budgets, "seconds": in_budget, "exponent": exponent(budgets, in_budget)},
-        "in M, K = 5e4": {"x": sizes, "seconds": in_size, "exponent": exponent(sizes, in_size)},
-    }
+def cases() -> Iterator[Case]:
+    index_lists, csr = "torch, index lists", "torch, CSR + sampled_addmm"
+    yield training_step()
+    yield rewiring_step(300, 784, 0.04, [Goal(index_lists, 10)])
+    yield rewiring_step(300, 784, 0.10, [])
+    yield rewiring_step(4096, 4096, 0.04, [Goal(index_lists, 2.5)])
+    yield rewiring_step(4096, 4096, 0.10, [])
+    yield sparse_layer(2048, 128, [Goal(csr, 2)])
+    yield sparse_layer(2048, 16, [])
 
 
-def hardware() -> dict[str, object]:
-    """The machine and the versions that the numbers belong to."""
-    cpu = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((s.split(":")[1].strip() for s in info.read_text().splitlines() if "model name" in s), cpu)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    versions = {m.__name__: m.__version__ for m in (torch, numba, np)}
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load": load,
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
-def main(target: Path) -> None:
-    torch.set_num_threads(1)
-    begin = time.perf_counter()
-    machine = hardware()
-    comparisons = {
-        "(a) training step, 784-300-100-10, K = 3,552, batch 10": training_step(),
-        "(b) rewiring, 784 x 300, 1 %, 4 % dropped": rewiring_step(300, 784, 0.04),
-        "(b) rewiring, 784 x 300, 1 %, 10 % dropped": rewiring_step(300, 784, 0.10),
-        "(b) rewiring, 4096 x 4096, 1 %, 4 % dropped": rewiring_step(4096, 4096, 0.04),
-        "(b) rewiring, 4096 x 4096, 1 %, 10 % dropped": rewiring_step(4096, 4096, 0.10),
-        "(c) sparse layer, 2048 x 2048, 1 %, batch 128": sparse_layer(2048, 128),
-        "(c) sparse layer, 2048 x 2048, 1 %, batch 16": sparse_layer(2048, 16),
-    }
-    exponents = growth()
-    table = Table(title="Deep Rewiring against torch, one thread")
-    for column in ("case", "competitor", "us", "x ours", "lowest", "highest", "ns / connection"):
-        table.add_column(column)
-    for case, rows in comparisons.items():
-        for name, row in rows.items():
-            ratios = [f"{row[k]:.2f}" for k in ("ratio_to_ours", "ratio_low", "ratio_high")]
-            each = row.get("nanoseconds_per_connection")
-            table.add_row(
-                case, name, f"{row['microseconds']:.0f}", *ratios, "" if each is None else f"{each:.2f}"
-            )
-            case = ""
-    console = Console(width=150)
-    console.print(table)
-    for name, fit in exponents.items():
-        console.print(f"cost of a step {name}: exponent {fit['exponent']:.3f}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {
-            "hardware": machine,
-            "rounds": ROUNDS,
-            "seconds": time.perf_counter() - begin,
-            "comparisons": comparisons,
-            "growth": exponents,
-        },
-        indent=1,
-    )
-    partial = target.with_suffix(".part")
-    partial.write_text(text + "\n")
-    partial.replace(target)
+def fits() -> Iterator[dict[str, Any]]:
+    budgets = [round(10_000 * 10 ** (i / 2)) for i in range(5)]
+    sizes = [round(10**7 * 10 ** (i / 2)) for i in range(5)]
+    yield growth("DEEP R step in K, M = 1e9", lambda budget: whole_step(10**9, budget), budgets)
+    yield growth("DEEP R step in M, K = 5e4", lambda size: whole_step(size, 50_000), sizes)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "deep_rewiring.json")
+    main(__file__, "Deep Rewiring", cases, fits)

@@ -1,4 +1,4 @@
-"""Generated text: the claims tables, the status page, and the counts in the README.
+"""Generated text: the claims tables, the status page, measurements, and the counts in the README.
 
 Pages include the tables from ``book/_generated``; nothing in them is typed by hand.
 """
@@ -14,6 +14,7 @@ from .errors import UserError
 from .files import read_json, write_atomically
 from .jobs import Job
 from .ledger import Verdict, read_ledger
+from .measurements import write_measurements
 from .pairs import read_notebook
 from .project import Chapter, Project
 
@@ -35,6 +36,7 @@ def write_tables(project: Project, rows: Mapping[str, Sequence[Row]], jobs: Sequ
         write_atomically(folder / f"claims_{slug}.md", chapter_table(own, ""))
     write_atomically(folder / "claims_overview.md", overview(project, rows))
     write_atomically(folder / "status.md", status(project, jobs))
+    write_measurements(project)
 
 
 def badge(verdict: Verdict, link: str | None = None) -> str:

@@ -3,6 +3,7 @@
 Arrays are NumPy's; nothing here imports torch, and nothing imports another room of the package.
 """
 
+from eventbook.datasets.davis import EVENT, EventRecording, load_davis_recording
 from eventbook.datasets.digits import load_digits
 from eventbook.datasets.download import fetch
 from eventbook.datasets.errors import DataError
@@ -19,16 +20,19 @@ from eventbook.datasets.store import DatasetInfo, FileStatus, Source, list_datas
 from eventbook.datasets.unpacking import unpack
 
 __all__ = [
+    "EVENT",
     "FASHION_CLASSES",
     "Corpus",
     "DataError",
     "DatasetInfo",
+    "EventRecording",
     "FileStatus",
     "LabelledImages",
     "Source",
     "SpokenDigits",
     "fetch",
     "list_datasets",
+    "load_davis_recording",
     "load_digits",
     "load_fashion_mnist",
     "load_mnist",

@@ -36,7 +36,7 @@ def _digest(*files: Path) -> str:
 @cache
 def kernel_sources_digest() -> str:
     """Sha256 (hex) over the names and contents of all source files of ``eventbook.kernels``."""
-    return _digest(*sorted(Path(__file__).parent.glob("*.py")))
+    return _digest(*sorted(Path(__file__).parent.rglob("*.py")))
 
 
 def cache_folder() -> Path:

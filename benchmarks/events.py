@@ -1,0 +1,303 @@
+"""Event kernels against torch's dense products, torch's sparse products and torch.nn.GRU, on one thread.
+
+python benchmarks/events.py [path of the JSON]
+
+Every work rotates its inputs: an active set that stays the same keeps its rows in the cache, which flatters
+events. Half of what events gain on a matrix-vector product is a faster product, so the same kernel with every
+row read ("ours, every row") stands beside torch in each case. A call through torch costs some 20 to 40 us,
+more than many of these products: the kernel without it has a row, too.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from eventbook.kernels.events import (
+    CSRBySource,
+    egru_need,
+    egru_sequence,
+    event_csr,
+    event_csr_counted,
+    event_matvec,
+    event_matvec_counted,
+)
+from eventbook.kernels.events import csr as csr_module
+from eventbook.kernels.events import matvec as matvec_module
+from eventbook.kernels.limits import triad
+from eventbook.kernels.tensors import new
+from harness import Case, Goal, Work, curve, growth, main
+
+UNITS, GATES, EMBEDDING, STEPS = 1344, 4032, 128, 64
+ROTATED = 64
+GRU_PEERS = {"torch.nn.GRU": "torch", "torch.nn.GRU, backward": "torch"}
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def rotating(function: Callable[[Any], object], inputs: list[Any]) -> Work:
+    """Work that takes the next of several inputs at each call, without gradients."""
+    turn = cycle(inputs)
+
+    def work() -> None:
+        with torch.no_grad():
+            function(next(turn))
+
+    return work
+
+
+def sparse_activity(activity: float, count: int = ROTATED, sources: int = UNITS) -> list[Tensor]:
+    """Inputs (1, sources), exactly the same number of events in each, at changing places."""
+    chance, events = generator(), round(activity * sources)
+    inputs = []
+    for _ in range(count):
+        x = torch.zeros(1, sources)
+        x[0, torch.randperm(sources, generator=chance)[:events]] = torch.randn(events, generator=chance)
+        inputs.append(x)
+    return inputs
+
+
+def rotating_triad(bytes_moved: int) -> Work:
+    """As many bytes in contiguous streams, from changing places of a working set as large as the matrix."""
+    length = UNITS * GATES // 3 // 16 * 16
+    x, y, z = (new((1, length), torch.empty(0)).numpy() for _ in range(3))
+    for filled in (x, y, z):
+        filled.fill(1.0)
+    count = bytes_moved // 12 // 16 * 16
+    starts = np.linspace(0, length - count, ROTATED).astype(int) // 16 * 16
+    pieces = [tuple(array[:, i : i + count] for array in (x, y, z)) for i in starts]
+    return rotating(lambda piece: triad(*piece, False), pieces)
+
+
+# --- products --------------------------------------------------------------------------------------------
+
+
+def matvec(activity: float, goals: list[Goal]) -> Case:
+    matrix = torch.randn(UNITS, GATES, generator=generator())
+    weight, inputs = matrix.t().contiguous(), sparse_activity(activity)
+    flat, y, counts = matrix.numpy().reshape(-1), np.empty((1, GATES), np.float32), np.zeros((1, 4), np.int64)
+    events = round(activity * UNITS)
+    return Case(
+        "event_matvec, 1344 -> 4032, batch 1",
+        f"{activity:.0%} active",
+        {
+            "ours": rotating(lambda x: event_matvec(x, matrix), inputs),
+            "ours, without the call through torch": rotating(
+                lambda x: matvec_module._forward(x.numpy(), y, counts, flat, False), inputs
+            ),
+            "ours, every row": rotating(lambda x: event_matvec_counted(x, matrix, every_row=True), inputs),
+            "torch, F.linear": rotating(lambda x: linear(x, weight), inputs),
+            "triad of as many bytes": rotating_triad(4 * GATES * events),
+        },
+        goals,
+        {"torch, F.linear": "torch"},
+        ("triad of as many bytes",),
+        per_call=4 * GATES * events,
+        unit="bytes of active rows",
+    )
+
+
+def pruned(targets: int, goals: list[Goal]) -> Case:
+    density, activity = 0.05, 0.1
+    mask = torch.rand(UNITS, targets, generator=generator()) < density
+    matrix = torch.randn(UNITS, targets, generator=generator()) * mask
+    by_source, by_target = CSRBySource.from_dense(matrix), matrix.t().contiguous().to_sparse_csr()
+    inputs = sparse_activity(activity)
+    stored = sum(event_csr_counted(x, by_source)[1].multiply_accumulates for x in inputs) // len(inputs)
+    y, counts = np.empty((1, targets), np.float32), np.zeros((1, 4), np.int64)
+    parts = by_source.indptr.numpy(), by_source.indices.numpy().view(np.uint32), by_source.values.numpy()
+    return Case(
+        f"event_csr, 1344 -> {targets}, batch 1",
+        "95 % pruned, 10 % active",
+        {
+            "ours": rotating(lambda x: event_csr(x, by_source), inputs),
+            "ours, without the call through torch": rotating(
+                lambda x: csr_module._forward(x.numpy(), y, counts, *parts, False), inputs
+            ),
+            "ours, every row": rotating(lambda x: event_csr_counted(x, by_source, every_row=True), inputs),
+            "ours, dense rows": rotating(lambda x: event_matvec(x, matrix), inputs),
+            "torch, CSR times vector": rotating(lambda x: by_target @ x[0], inputs),
+            "torch, CSR times matrix": rotating(lambda x: by_target @ x.t(), inputs),
+        },
+        goals,
+        {"torch, CSR times vector": "torch", "torch, CSR times matrix": "torch"},
+        per_call=stored,
+        unit="stored weights of active rows",
+    )
+
+
+# --- the recurrent network -------------------------------------------------------------------------------
+
+
+class Network:
+    """A random event-based GRU at a chosen activity, beside torch's GRU of the same size."""
+
+    def __init__(self, inputs: int, activity: float, sequences: int = 4) -> None:
+        chance = generator()
+        self.kernel = torch.randn(3 * UNITS, inputs, generator=chance) / inputs**0.5
+        self.recurrent = torch.randn(UNITS, 3 * UNITS, generator=chance) / UNITS**0.5
+        self.bias = torch.zeros(3 * UNITS)
+        self.inputs = [1.5 * torch.randn(1, STEPS, inputs, generator=chance) for _ in range(sequences)]
+        self.gru = torch.nn.GRU(inputs, UNITS, batch_first=True)
+        self.threshold = torch.zeros(UNITS)
+        low, high = 0.0, 3.0
+        with torch.no_grad():
+            for _ in range(12):  # the threshold that gives this activity
+                self.threshold.fill_((low + high) / 2)
+                if self.activity() > activity:
+                    low = float(self.threshold[0])
+                else:
+                    high = float(self.threshold[0])
+            self.threshold.fill_(high)
+
+    def project(self, x: Tensor) -> Tensor:
+        return linear(x, self.kernel, self.bias)
+
+    def run(self, x: Tensor, every_row: bool = False) -> Any:
+        return egru_sequence(
+            self.project(x), self.recurrent, self.bias, self.threshold, every_row=every_row
+        )  # fmt: skip
+
+    def activity(self) -> float:
+        events = [self.run(x).operations().events for x in self.inputs]
+        return float(np.mean(events)) / (STEPS - 1) / UNITS
+
+
+def sequence(inputs: int, activity: float, goals: list[Goal]) -> Case:
+    network = Network(inputs, activity)
+    return Case(
+        f"egru_sequence, {inputs} -> 1344, 64 steps, input product included",
+        f"{network.activity():.1%} active",
+        {
+            "ours": rotating(network.run, network.inputs),
+            "ours, every row": rotating(lambda x: network.run(x, every_row=True), network.inputs),
+            "torch.nn.GRU": rotating(network.gru, network.inputs),
+            "input product alone": rotating(network.project, network.inputs),
+        },
+        goals,
+        GRU_PEERS,
+        ("input product alone",),
+    )
+
+
+def gradient(activity: float, need: float, goals: list[Goal]) -> Case:
+    """Backward alone: the graph is kept. Gradients of projection, recurrent weights, bias and threshold."""
+    network = Network(EMBEDDING, activity)
+    states = [network.run(x).state for x in network.inputs]
+    narrow, wide = 1000.0, 0.5
+    for _ in range(30):  # the surrogate that gives this need-set
+        support = (narrow * wide) ** 0.5
+        found = float(
+            np.mean([float(egru_need(s, network.threshold, support).float().mean()) for s in states])
+        )
+        narrow, wide = (support, wide) if found <= need else (narrow, support)
+    support = narrow
+    found = float(np.mean([float(egru_need(s, network.threshold, support).float().mean()) for s in states]))
+    leaves = [w.clone().requires_grad_() for w in (network.recurrent, network.bias, network.threshold)]
+    arriving = torch.randn(1, STEPS, UNITS, generator=generator())
+
+    def back(every_row: bool) -> Work:
+        graphs = []
+        for x in network.inputs:
+            projection = network.project(x).requires_grad_()
+            run = egru_sequence(projection, *leaves, surrogate_support=support, every_row=every_row)
+            graphs.append((run.output, [projection, *leaves]))
+        turn = cycle(graphs)
+
+        def work() -> None:
+            output, wanted = next(turn)
+            torch.autograd.grad(output, wanted, arriving, retain_graph=True)
+
+        return work
+
+    x = network.inputs[0].clone().requires_grad_()
+    output = network.gru(x)[0]
+    wanted = [x, *network.gru.parameters()]
+    return Case(
+        "egru_sequence, backward, H = 1344, 64 steps",
+        f"{network.activity():.1%} active, {found:.1%} needed",
+        {
+            "ours": back(every_row=False),
+            "ours, every row": back(every_row=True),
+            "torch.nn.GRU, backward": lambda: torch.autograd.grad(
+                output, wanted, arriving, retain_graph=True
+            ),
+        },
+        goals,
+        GRU_PEERS,
+    )
+
+
+def cases() -> Iterator[Case]:
+    dense, torch_dense = "ours, every row", "torch, F.linear"
+    yield matvec(0.05, [])
+    memory = "triad of as many bytes"
+    yield matvec(0.1, [Goal(torch_dense, 12), Goal(dense, 3), Goal(memory, 0.9)])
+    yield matvec(0.2, [])
+    yield matvec(1.0, [])
+    yield pruned(GATES, [Goal("torch, CSR times vector", 3)])
+    yield pruned(UNITS, [])
+    few = [Goal("torch.nn.GRU", 6), Goal(dense, 3)]
+    yield sequence(EMBEDDING, 0.2, few)
+    yield sequence(EMBEDDING, 0.028, few)
+    yield sequence(UNITS, 0.2, [])
+    yield gradient(0.1, 0.2, [Goal(dense, 2)])
+
+
+# --- growth and crossovers -------------------------------------------------------------------------------
+
+
+def fits() -> Iterator[dict[str, Any]]:
+    # Many sources and a batch, so that neither the call nor an output full of zeros counts for much.
+    sources = 6 * UNITS
+    matrix = torch.randn(sources, UNITS, generator=generator())
+
+    def of_events(events: int) -> Work:
+        inputs = [torch.cat(sparse_activity(events / sources, ROTATED, sources))]
+        return rotating(lambda x: event_matvec(x, matrix), inputs)
+
+    yield growth(
+        f"event_matvec in events, {sources} -> {UNITS}, batch 64", of_events, [80, 256, 800, 2560, 8064]
+    )
+
+
+def crossovers() -> Iterator[dict[str, Any]]:
+    torch.set_num_threads(1)
+    matrix = torch.randn(UNITS, GATES, generator=generator())
+    weight = matrix.t().contiguous()
+
+    def by_activity(activity: float) -> dict[str, Work]:
+        inputs = sparse_activity(activity)
+        return {
+            "dense": rotating(lambda x: linear(x, weight), inputs),
+            "rows": rotating(lambda x: event_matvec(x, matrix), inputs),
+        }
+
+    def by_density(activity: float) -> Callable[[float], dict[str, Work]]:
+        def works(density: float) -> dict[str, Work]:
+            mask = torch.rand(UNITS, GATES, generator=generator()) < density
+            by_source = CSRBySource.from_dense(matrix, mask)
+            by_target = torch.where(mask, matrix, 0).t().contiguous().to_sparse_csr()
+            inputs = sparse_activity(activity)
+            return {
+                "rows": rotating(lambda x: event_matvec(x, matrix), inputs),
+                "csr": rotating(lambda x: event_csr(x, by_source), inputs),
+                "torch csr": rotating(lambda x: by_target @ x[0], inputs),
+            }
+
+        return works
+
+    densities = [0.01, 0.02, 0.05, 0.1, 0.2]
+    yield curve("1344 to 4032, dense weights", "activity", [0.02, 0.05, 0.1, 0.2, 0.5, 1.0], by_activity)
+    yield curve("10 % active", "density of the weights", densities, by_density(0.1))
+    yield curve("all active", "density of the weights", densities, by_density(1.0))
+
+
+if __name__ == "__main__":
+    main(__file__, "Event kernels", cases, fits, crossovers)

@@ -1,0 +1,196 @@
+"""The kernels of the event-based GRU as operators of torch: registration, saved tensors, reductions.
+
+Symbols and names: `eventbook.kernels.events.egru`, which checks arguments and is what to call.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eventbook.kernels.events.counters import COLUMNS, no_counts
+from eventbook.kernels.events.egru_backward import backward
+from eventbook.kernels.events.egru_forward import forward
+from eventbook.kernels.events.matvec import row_gradient
+from eventbook.kernels.tensors import array, copy, flat, fold_into_batch, forbid_second_backward, new
+from eventbook.kernels.threads import over_batch
+
+
+def _removed(threshold: Tensor, reset: str) -> Any:
+    return array(threshold if reset == "threshold" else torch.zeros_like(threshold))
+
+
+@torch.library.custom_op("eventbook::egru", mutates_args=())
+def egru(
+    projection: Tensor,
+    recurrent: Tensor,
+    recurrent_bias: Tensor,
+    threshold: Tensor,
+    carry: Tensor,
+    output: Tensor,
+    reset: str,
+    support: float,
+    dampening: float,
+    everything: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, time, _ = projection.shape
+    units = len(threshold)
+    said, state, cross = (new((batch, time, units), projection) for _ in range(3))
+    gates, last, counts = new(projection.shape, projection), copy(carry), no_counts(batch)
+    rows = (
+        *(flat(array(x)) for x in (projection, said, state, gates, cross)),
+        last.numpy(),
+        array(output),
+        counts.numpy(),
+    )
+    over_batch(
+        forward, threads, rows, array(recurrent).reshape(-1), array(recurrent_bias), array(threshold),
+        _removed(threshold, reset), reset == "value", reset == "paper", everything,
+    )  # fmt: skip
+    return said, state, last, gates, cross, counts
+
+
+@egru.register_fake
+def _(
+    projection: Tensor,
+    recurrent: Tensor,
+    recurrent_bias: Tensor,
+    threshold: Tensor,
+    carry: Tensor,
+    output: Tensor,
+    reset: str,
+    support: float,
+    dampening: float,
+    everything: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, time, _ = projection.shape
+    said, state, cross = (projection.new_empty(batch, time, threshold.shape[0]) for _ in range(3))
+    counts = projection.new_empty(batch, COLUMNS, dtype=torch.int64)
+    return said, state, carry.new_empty(carry.shape), projection.new_empty(projection.shape), cross, counts
+
+
+@torch.library.custom_op("eventbook::egru_backward", mutates_args=())
+def egru_backward(
+    output_gradient: Tensor | None,
+    state_gradient: Tensor | None,
+    carry_gradient: Tensor | None,
+    recurrent: Tensor,
+    threshold: Tensor,
+    carry: Tensor,
+    output: Tensor,
+    said: Tensor,
+    state: Tensor,
+    gates: Tensor,
+    cross: Tensor,
+    reset: str,
+    support: float,
+    dampening: float,
+    everything: bool,
+    recurrent_wanted: bool,
+    output_wanted: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, time, units = said.shape
+    zeros = torch.zeros_like(said) if output_gradient is None or state_gradient is None else said
+    arriving = zeros if output_gradient is None else output_gradient
+    external = zeros if state_gradient is None else state_gradient
+    to_carry = torch.zeros_like(carry) if carry_gradient is None else copy(carry_gradient)
+    to_projection, to_product = (new(gates.shape, gates) for _ in range(2))
+    to_threshold, to_output = (torch.zeros(batch, units, dtype=said.dtype) for _ in range(2))
+    counts = no_counts(batch)
+    scalar = np.float32 if said.dtype == torch.float32 else np.float64
+    rows = (
+        *(flat(array(x)) for x in (arriving, external)),
+        to_carry.numpy(),
+        *(flat(array(x)) for x in (state, gates, cross)),
+        array(carry),
+        *(flat(x.numpy()) for x in (to_projection, to_product)),
+        *(x.numpy() for x in (to_threshold, to_output, counts)),
+    )
+    over_batch(
+        backward, threads, rows, array(recurrent).reshape(-1), array(threshold), _removed(threshold, reset),
+        scalar(support), scalar(dampening), reset == "value", reset == "threshold", reset == "paper",
+        everything, output_wanted,
+    )  # fmt: skip
+    if recurrent_wanted:
+        before = torch.cat([output.unsqueeze(1), said], 1)[:, :time]
+        falling = to_product
+        if everything and not bool((output != 0).any()):  # nor does a dense path multiply with y_0 = 0
+            before, falling = before[:, 1:], falling[:, 1:]
+        to_recurrent, more = row_gradient(
+            before.reshape(-1, units), falling.reshape(-1, 3 * units), everything, threads
+        )
+        counts = torch.cat([counts, more])
+    else:
+        to_recurrent = torch.zeros_like(recurrent, memory_format=torch.contiguous_format)
+    # Sums over batch and time in ascending order, by one thread.
+    to_bias = torch.from_numpy(np.add.reduce(to_product.numpy().reshape(batch * time, 3 * units), axis=0))
+    to_threshold = torch.from_numpy(np.add.reduce(to_threshold.numpy(), axis=0))
+    return to_projection, to_recurrent, to_bias, to_threshold, to_carry, to_output, counts.sum(0)
+
+
+@egru_backward.register_fake
+def _(
+    output_gradient: Tensor | None,
+    state_gradient: Tensor | None,
+    carry_gradient: Tensor | None,
+    recurrent: Tensor,
+    threshold: Tensor,
+    carry: Tensor,
+    output: Tensor,
+    said: Tensor,
+    state: Tensor,
+    gates: Tensor,
+    cross: Tensor,
+    reset: str,
+    support: float,
+    dampening: float,
+    everything: bool,
+    recurrent_wanted: bool,
+    output_wanted: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return (
+        gates.new_empty(gates.shape),
+        recurrent.new_empty(recurrent.shape),
+        recurrent.new_empty(recurrent.shape[1]),
+        threshold.new_empty(threshold.shape),
+        carry.new_empty(carry.shape),
+        carry.new_empty(carry.shape),
+        said.new_empty(COLUMNS, dtype=torch.int64),
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, recurrent, _, threshold, carry, first, *ctx.options = inputs
+    said, state, _, gates, cross, _ = output
+    ctx.save_for_backward(recurrent, threshold, carry, first, said, state, gates, cross)
+    ctx.set_materialize_grads(False)
+
+
+def _pull_back(ctx: Any, said: Any, state: Any, last: Any, *_: Any) -> tuple[Tensor | None, ...]:
+    reset, support, dampening, everything, threads = ctx.options
+    wanted = ctx.needs_input_grad
+    *gradients, _ = egru_backward(
+        said,
+        state,
+        last,
+        *ctx.saved_tensors,
+        reset,
+        support,
+        dampening,
+        everything,
+        wanted[1],
+        wanted[5],
+        threads,
+    )
+    return *gradients, None, None, None, None, None
+
+
+egru.register_autograd(_pull_back, setup_context=_keep)
+forbid_second_backward(egru_backward, "egru_sequence")
+fold_into_batch(egru, (True, False, False, False, True, True, None, None, None, None, None))
+fold_into_batch(egru_backward, (False,) * 11 + (None,) * 7)

@@ -1,0 +1,81 @@
+r"""The event-based GRU written for reading, differentiable by torch through an explicit surrogate.
+
+    q_t = y_{t-1} R + b_r
+    z = sig(p_z + q_z)    r = sig(p_r + q_r)    g = tanh(p_g + r q_g)
+    c_t = z h_{t-1} + (1 - z) g            o_t = event(c_t - theta)        y_t = o_t c_t
+
+| reset | state after an event |
+|---|---|
+| "threshold" | h = c - o theta |
+| "value" | h = c - y |
+| "none" | h = c (with theta = -inf: a GRU) |
+| "paper" | h = c, and the next c is lowered by y, outside of the leak |
+
+Symbols and names: `eventbook.kernels.events.egru`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class TriangularEvent(torch.autograd.Function):
+    """1 where the distance to the threshold is positive or NaN, else 0; the derivative is a triangle."""
+
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor, support: float, dampening: float) -> Tensor:
+        ctx.save_for_backward(distance)
+        ctx.support, ctx.dampening = support, dampening
+        return (~(distance <= 0)).to(distance.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (distance,) = ctx.saved_tensors
+        inside = 1 - ctx.support * distance.abs()
+        pseudo = ctx.dampening * torch.where(inside > 0, inside, torch.zeros_like(inside))
+        return gradients[0] * pseudo, None, None
+
+
+def triangular(support: float = 1.0, dampening: float = 0.7) -> Callable[[Tensor], Tensor]:
+    """The event indicator as a function of c - theta."""
+    return lambda distance: TriangularEvent.apply(distance, support, dampening)
+
+
+def egru_reference(
+    projection: Float[Tensor, "batch time three_units"],
+    recurrent: Float[Tensor, "unit three_units"],
+    recurrent_bias: Float[Tensor, "three_units"],
+    threshold: Float[Tensor, "unit"],
+    carry: Float[Tensor, "batch unit"],
+    output: Float[Tensor, "batch unit"],
+    *,
+    reset: str = "threshold",
+    event: Callable[[Tensor], Tensor] = triangular(),  # noqa: B008 (a pure function)
+) -> tuple[Float[Tensor, "batch time unit"], Float[Tensor, "batch time unit"], Float[Tensor, "batch unit"]]:
+    """Outputs, states before the reset, and the carried state after the last step."""
+    outputs, states = [], []
+    for p in projection.unbind(1):
+        p_z, p_r, p_g = p.chunk(3, -1)
+        q_z, q_r, q_g = (output @ recurrent + recurrent_bias).chunk(3, -1)
+        z, r = torch.sigmoid(p_z + q_z), torch.sigmoid(p_r + q_r)
+        g = torch.tanh(p_g + r * q_g)
+        c = z * carry + (1 - z) * g
+        if reset == "paper":
+            c = c - output
+        o = event(c - threshold)
+        output = o * c
+        if reset == "threshold":
+            carry = c - o * threshold
+        elif reset == "value":
+            carry = c - output
+        else:
+            carry = c
+        outputs.append(output)
+        states.append(c)
+    if not outputs:
+        empty = projection.new_empty(projection.shape[0], 0, len(threshold))
+        return empty, empty.clone(), carry
+    return torch.stack(outputs, 1), torch.stack(states, 1), carry

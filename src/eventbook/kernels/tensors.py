@@ -1,0 +1,165 @@
+"""Where torch meets the kernels: checks in the user's words, NumPy views without copies, registration.
+
+sizes = axes(a=(a, "batch time state"), h0=(h0, "batch state"))       lengths by name, or one clear error
+same_dtype(a=a, b=b)
+array(x)                                                              a NumPy view of the tensor's storage
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+FLOATING = (torch.float32, torch.float64)
+COMPLEX = (torch.complex64, torch.complex128)
+ALIGNMENT = 64  # bytes; of an address that may be written past the caches
+CACHE_BYTES = 1 << 24  # results above this size are written so
+
+
+def _shape(of: Sequence[Any]) -> str:
+    return "(" + ", ".join(map(str, of)) + ("," if len(of) == 1 else "") + ")"
+
+
+def axes(**tensors: tuple[Tensor, str]) -> dict[str, int]:
+    """Bind axis names to lengths.
+
+    Parameters
+    ----------
+    tensors
+        ``name=(tensor, "batch time state")``. The first tensor that has an axis decides its length.
+
+    Returns
+    -------
+    dict
+        Length by axis name.
+
+    Raises
+    ------
+    ValueError
+        If a tensor has another number of axes, or an axis another length than before, or does not live on
+        the CPU. The message names the argument, what was expected and what came.
+    """
+    sizes: dict[str, int] = {}
+    for name, (tensor, spelled) in tensors.items():
+        names = spelled.split()
+        if tensor.device.type not in ("cpu", "meta"):
+            raise ValueError(f"{name} must be on the CPU, where the kernels run, got {tensor.device}")
+        expected = [sizes.get(axis, axis) for axis in names]
+        fits = tensor.ndim == len(names) and all(
+            sizes.get(axis, length) == length for axis, length in zip(names, tensor.shape, strict=True)
+        )
+        if not fits:
+            meaning = f" = {_shape(expected)}" if expected != names else ""
+            raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(tensor.shape)}")
+        sizes |= dict(zip(names, tensor.shape, strict=True))
+    return sizes
+
+
+def same_dtype(allowed: Sequence[torch.dtype] = FLOATING + COMPLEX, **tensors: Tensor | None) -> torch.dtype:
+    """The one dtype of all given tensors; TypeError if they differ or it is none of `allowed`."""
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    (first, tensor), *others = given.items()
+    if tensor.dtype not in allowed:
+        expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        raise TypeError(f"{first} must be {expected}, got {str(tensor.dtype).removeprefix('torch.')}")
+    for name, other in others:
+        if other.dtype != tensor.dtype:
+            raise TypeError(f"{name} must have the dtype of {first}, {tensor.dtype}, got {other.dtype}")
+    return tensor.dtype
+
+
+def real_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32 of complex64, float64 of complex128; a real dtype is itself."""
+    return {torch.complex64: torch.float32, torch.complex128: torch.float64}.get(dtype, dtype)
+
+
+def array(tensor: Tensor) -> NDArray[Any]:
+    """The tensor as a C-contiguous NumPy array: a view where it can be, one copy where it is strided.
+
+    Gradients often arrive as lazy conjugates or expanded scalars; both are resolved here.
+    """
+    return tensor.detach().resolve_conj().resolve_neg().contiguous().numpy()
+
+
+def new(shape: Sequence[int], like: Tensor) -> Tensor:
+    """An uninitialised tensor of the dtype of `like`, its storage aligned to 64 bytes.
+
+    NumPy asks for huge pages where torch's allocator does not: at tens of megabytes, touching small pages
+    for the first time takes several times as long as computing what goes into them.
+    """
+    count, size = int(np.prod(shape, dtype=np.int64)), like.element_size()
+    raw = np.empty(count * size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return torch.from_numpy(raw[start : start + count * size]).view(like.dtype).view(*shape)
+
+
+def copy(tensor: Tensor) -> Tensor:
+    """A contiguous copy that a kernel may overwrite."""
+    return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
+def flat(values: NDArray[Any]) -> NDArray[Any]:
+    """The rows of a (batch, ...) array as (batch, elements) real numbers, complex ones interleaved."""
+    real = values.view(values.real.dtype) if np.iscomplexobj(values) else values
+    return real.reshape(values.shape[0], -1) if values.size else np.empty((values.shape[0], 0), real.dtype)
+
+
+def beyond_cache(output: NDArray[Any]) -> bool:
+    """True if an output is too large to be read back from a cache, and aligned for writing past it."""
+    row = output.shape[-1] * output.itemsize
+    return output.nbytes > CACHE_BYTES and output.ctypes.data % ALIGNMENT == 0 and row % ALIGNMENT == 0
+
+
+def forbid_second_backward(operator: Any, name: str) -> None:
+    """Register an autograd formula for a backward operator that says there is none."""
+
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        raise RuntimeError(f"{name} is differentiable once, got a backward pass through its gradient")
+
+    operator.register_autograd(backward)
+
+
+def fold_into_batch(operator: Any, has_batch: Sequence[bool | None]) -> None:
+    """Let an operator be vmapped: the mapped axis is folded into the batch, which every output must have.
+
+    Parameters
+    ----------
+    operator
+        A custom operator, its batch first in every tensor that has one.
+    has_batch
+        For each argument: True for a tensor with a batch axis (or None in its place), False for one without,
+        None for no tensor.
+
+    A mapped argument without a batch axis cannot be folded; the operator then runs once per slice.
+    """
+
+    def vmapped(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+        count = info.batch_size
+        mapped = [
+            argument.movedim(dim, 0) if dim is not None else argument
+            for argument, dim in zip(arguments, in_dims, strict=True)
+        ]
+        foldable = all(batch or dim is None for batch, dim in zip(has_batch, in_dims, strict=True))
+        if not foldable:
+            slices = [
+                operator(*(m[k] if d is not None else m for m, d in zip(mapped, in_dims, strict=True)))
+                for k in range(count)
+            ]
+            if isinstance(slices[0], Tensor):
+                return torch.stack(slices), 0
+            return tuple(map(torch.stack, zip(*slices, strict=True))), (0,) * len(slices[0])
+        folded = [
+            (m if d is not None else m.expand(count, *m.shape)).flatten(0, 1)
+            if batch and m is not None
+            else m
+            for m, d, batch in zip(mapped, in_dims, has_batch, strict=True)
+        ]
+        result = operator(*folded)
+        if isinstance(result, Tensor):
+            return result.unflatten(0, (count, -1)), 0
+        return tuple(r.unflatten(0, (count, -1)) for r in result), (0,) * len(result)
+
+    operator.register_vmap(vmapped)
