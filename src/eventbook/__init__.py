@@ -2,7 +2,7 @@
 
 Rooms
 -----
-kernels     Numba kernels, each beside a slow reference twin; imports nothing else of the package. Its own rooms:
+kernels     Numba kernels, each beside a slow reference twin; imports nothing else of the package. Its rooms:
             scans (linear, event-driven and selective recurrences), events (products that skip silence, EGRU),
             encoders (images and signals to events).
 learning    optimisers, rewiring, pruning and their baselines; imports kernels.

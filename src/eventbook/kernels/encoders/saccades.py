@@ -19,8 +19,8 @@ surround, and reports the crossings of levels (see `levels`) of
 | - | step of the simulation | 1,000 us | `STEP` |
 
 The protocol, its three saccades of 100 ms, the sensor and the triangle are N-MNIST's. `BLACK` and `AMPLITUDE`
-are ours, chosen so that MNIST gives about 3,300 events an image; the real camera's speed profile, noise and blind time after an event are not simulated. These are real images
-and **simulated** events.
+are ours, chosen so that MNIST gives about 3,300 events an image; the real camera's speed profile, noise and
+blind time after an event are not simulated. These are real images and **simulated** events.
 
 The kernel walks pixel by pixel, with time inside: most pixels of a digit never see anything but black and are
 skipped whole, and the next levels are kept as intensities, so that a logarithm is taken where there is an
