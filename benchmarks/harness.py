@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 
 ROUNDS = 9
-MIN_SECONDS = 2e-3  # a competitor works at least so long in each round
-REST_SECONDS = 5e-3  # before each turn: thread pools of other libraries spin for a while after their work
+MIN_SECONDS = 3e-2  # a competitor works at least so long in each round, until the scheduler has settled
+REST_SECONDS = 1e-2  # before each turn: thread pools of other libraries spin for a while after their work
 SLOW_SECONDS = 0.2  # a competitor whose call takes longer than this works in every third round only
 LIBRARIES = ("torch", "numba", "llvmlite", "numpy")
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "PASSIVE",  # or threads of one competitor spin on a core while the next one works
     "MKL_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "2",
