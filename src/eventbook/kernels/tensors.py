@@ -6,6 +6,8 @@ array(x)                                                              a NumPy vi
 """
 
 from collections.abc import Sequence
+from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,12 @@ FLOATING = (torch.float32, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
 ALIGNMENT = 64  # bytes; of an address that may be written past the caches
 CACHE_BYTES = 1 << 24  # results above this size are written so
+_PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
+
+
+@cache
+def _names(spelled: str) -> tuple[str, ...]:
+    return tuple(spelled.split())
 
 
 def _shape(of: Sequence[Any]) -> str:
@@ -44,17 +52,16 @@ def axes(**tensors: tuple[Tensor, str]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for name, (tensor, spelled) in tensors.items():
-        names = spelled.split()
-        if tensor.device.type not in ("cpu", "meta"):
+        names, lengths = _names(spelled), tensor.shape
+        if not (tensor.is_cpu or tensor.is_meta):
             raise ValueError(f"{name} must be on the CPU, where the kernels run, got {tensor.device}")
+        fits = len(lengths) == len(names)
         expected = [sizes.get(axis, axis) for axis in names]
-        fits = tensor.ndim == len(names) and all(
-            sizes.get(axis, length) == length for axis, length in zip(names, tensor.shape, strict=True)
-        )
+        for axis, length in zip(names, lengths, strict=False):
+            fits = fits and sizes.setdefault(axis, length) == length
         if not fits:
-            meaning = f" = {_shape(expected)}" if expected != names else ""
-            raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(tensor.shape)}")
-        sizes |= dict(zip(names, tensor.shape, strict=True))
+            meaning = f" = {_shape(expected)}" if expected != list(names) else ""
+            raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(lengths)}")
     return sizes
 
 
@@ -81,7 +88,7 @@ def array(tensor: Tensor) -> NDArray[Any]:
 
     Gradients often arrive as lazy conjugates or expanded scalars; both are resolved here.
     """
-    return tensor.detach().resolve_conj().resolve_neg().contiguous().numpy()
+    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(force=True)
 
 
 def new(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -90,10 +97,12 @@ def new(shape: Sequence[int], like: Tensor) -> Tensor:
     NumPy asks for huge pages where torch's allocator does not: at tens of megabytes, touching small pages
     for the first time takes several times as long as computing what goes into them.
     """
-    count, size = int(np.prod(shape, dtype=np.int64)), like.element_size()
-    raw = np.empty(count * size + ALIGNMENT, np.uint8)
+    size = prod(shape) * like.element_size()
+    if size <= CACHE_BYTES:
+        return torch.empty(shape, dtype=like.dtype)
+    raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return torch.from_numpy(raw[start : start + count * size]).view(like.dtype).view(*shape)
+    return torch.from_numpy(raw[start : start + size]).view(like.dtype).view(shape)
 
 
 def copy(tensor: Tensor) -> Tensor:
@@ -103,8 +112,8 @@ def copy(tensor: Tensor) -> Tensor:
 
 def flat(values: NDArray[Any]) -> NDArray[Any]:
     """The rows of a (batch, ...) array as (batch, elements) real numbers, complex ones interleaved."""
-    real = values.view(values.real.dtype) if np.iscomplexobj(values) else values
-    return real.reshape(values.shape[0], -1) if values.size else np.empty((values.shape[0], 0), real.dtype)
+    real = values.view(_PARTS.get(values.dtype, values.dtype))
+    return real.reshape(len(values), -1) if values.size else np.empty((len(values), 0), real.dtype)
 
 
 def beyond_cache(output: NDArray[Any]) -> bool:

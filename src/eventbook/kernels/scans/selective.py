@@ -58,21 +58,29 @@ _LOG2_E = float(np.log2(np.e))
 # --- layout: 16 channels side by side ----------------------------------------------------------------------
 
 
-def _pack(x: Tensor) -> Tensor:
-    """(..., channel, state) -> (..., blocks * state * 16), missing channels zero."""
-    padded = functional.pad(x, (0, 0, 0, -x.shape[-2] % LANES))
-    blocks = padded.unflatten(-2, (-1, LANES)).transpose(-1, -2)
-    return blocks.contiguous().flatten(-3)
+def _blocks(channels: int) -> int:
+    return -(-channels // LANES)
 
 
-def _unpack(packed: Tensor, channels: int, states: int) -> Tensor:
-    """The inverse of `_pack`."""
-    blocks = packed.unflatten(-1, (-1, states, LANES)).transpose(-1, -2)
-    return blocks.flatten(-3, -2)[..., :channels, :].contiguous()
+def _pack(x: Tensor, scale: float = 1) -> NDArray[Any]:
+    """(batch, channel, state) -> (batch, blocks * state * 16), times a number; missing channels are zero."""
+    batch, channels, states = x.shape
+    packed = np.zeros((batch, _blocks(channels) * states * LANES), np.float32)
+    loops.pack(array(x), np.float32(scale), packed)
+    return packed
 
 
-def _padded(x: Tensor) -> Tensor:
-    return functional.pad(x, (0, -x.shape[-1] % LANES))
+def _unpack(packed: NDArray[Any], like: Tensor) -> Tensor:
+    """The inverse of `_pack`, in the shape of `like`."""
+    x = torch.empty(like.shape, dtype=like.dtype)
+    loops.unpack(packed, x.numpy())
+    return x
+
+
+def _padded(x: Tensor) -> NDArray[Any]:
+    padded = np.zeros(_blocks(len(x)) * LANES, np.float32)
+    padded[: len(x)] = array(x)
+    return padded
 
 
 def _chunks(time: int) -> int:
@@ -114,11 +122,12 @@ def _selective_scan(
         rest = (RULES[rule], array(A), array(D))
         over_batch(loops.forward_double, threads, (*given, y.numpy(), last.numpy()), *rest)
         return y, last, h0.new_empty(batch, 0)
-    state = _pack(h0.detach())
+    state = _pack(h0)
     kept = new((batch, _chunks(time) * state.shape[1] if keep else 0), u)
-    rows = (*_rows(u, delta, _full(delta_a, batch)), _gaps(gap, batch), *_rows(B, C, y, state, kept))
-    over_batch(loops.forward, threads, rows, *_rest(delta_a, rule, rate, A, D), channels, states)
-    return y, _unpack(state, channels, states), kept
+    given = (*_rows(u, delta, _full(delta_a, batch)), _gaps(gap, batch), *_rows(B, C))
+    results = (*_rows(y), state, *_rows(kept))
+    over_batch(loops.forward, threads, given + results, *_rest(delta_a, rule, rate, A, D), channels, states)
+    return y, _unpack(state, h0), kept
 
 
 def _full(delta_a: Tensor, batch: int) -> Tensor:
@@ -130,14 +139,7 @@ def _gaps(gap: Tensor, batch: int) -> NDArray[Any]:
 
 
 def _rest(delta_a: Tensor, rule: str, rate: Tensor, A: Tensor, D: Tensor) -> tuple[Any, ...]:
-    packed = array(_pack(A.detach() * _LOG2_E))
-    return (
-        _kind(delta_a, rate),
-        RULES[rule],
-        array(_padded(rate.detach())),
-        packed,
-        array(_padded(D.detach())),
-    )
+    return _kind(delta_a, rate), RULES[rule], _padded(rate), _pack(A[None], _LOG2_E)[0], _padded(D)
 
 
 @_selective_scan.register_fake
@@ -145,7 +147,7 @@ def _(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
     delta_a: Tensor, gap: Tensor, rate: Tensor, h0: Tensor, rule: str, keep: bool, threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    packed = -(-u.shape[2] // LANES) * LANES * A.shape[1]
+    packed = _blocks(u.shape[2]) * LANES * A.shape[1]
     kept = _chunks(u.shape[1]) * packed if keep and u.dtype == torch.float32 else 0
     return u.new_empty(u.shape), h0.new_empty(h0.shape), u.new_empty(u.shape[0], kept)
 
@@ -164,18 +166,18 @@ def _selective_scan_backward(
     states = A.shape[1]
     to_u, to_delta, to_step, to_gap, to_b, to_c = (new(x.shape, x) for x in (u, delta, delta_a, gap, B, C))
     carry = _pack(last_gradient)
-    packed, padded = carry.shape[1], -(-channels // LANES) * LANES
+    packed, padded = carry.shape[1], _blocks(channels) * LANES
     sums = np.zeros((batch, packed + 2 * padded))
     rows = (
-        *_rows(y_gradient, u, delta, _full(delta_a, batch)), _gaps(gap, batch), *_rows(B, C, kept, carry),
+        *_rows(y_gradient, u, delta, _full(delta_a, batch)), _gaps(gap, batch), *_rows(B, C, kept), carry,
         *_rows(to_u, to_delta, _full(to_step, batch)), _gaps(to_gap, batch), *_rows(to_b, to_c), sums,
     )  # fmt: skip
     over_batch(loops.backward, threads, rows, *_rest(delta_a, rule, rate, A, D), channels, states)
-    total = torch.from_numpy(sums.sum(0)).to(u.dtype)
-    to_a, to_skip, to_rate = total[:packed], total[packed : packed + padded], total[packed + padded :]
+    total = sums.sum(0).astype(np.float32)
+    to_a, to_skip, to_rate = np.split(total, [packed, packed + padded])
     return [
-        to_u, to_delta, _unpack(to_a, channels, states), to_b, to_c, to_skip[:channels].clone(),
-        to_step, to_gap, to_rate[: rate.numel()].clone(), _unpack(carry, channels, states),
+        to_u, to_delta, _unpack(to_a[None], A[None])[0], to_b, to_c, torch.tensor(to_skip[:channels]),
+        to_step, to_gap, torch.tensor(to_rate[: rate.numel()]), _unpack(carry, h0),
     ]  # fmt: skip
 
 

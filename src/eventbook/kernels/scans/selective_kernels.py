@@ -65,6 +65,27 @@ _ONE, _HALF, _TINY = np.float32(1), np.float32(0.5), np.float32(1e-30)
 _SLOPE = tuple(np.float32(v) for v in (1 / 2, 1 / 3, 1 / 8, 1 / 30, 1 / 144, 1 / 840, 1 / 5760, 1 / 45360))
 
 
+# --- layout ------------------------------------------------------------------------------------------------
+
+
+@kernel()
+def pack(x, scale, packed):
+    """x: (batch, channel, state), times a number -> packed: (batch, packed), whose missing channels stay."""
+    for row in range(x.shape[0]):
+        for d in range(x.shape[1]):
+            for k in range(x.shape[2]):
+                packed[row, (d // LANES * x.shape[2] + k) * LANES + d % LANES] = scale * x[row, d, k]
+
+
+@kernel()
+def unpack(packed, x):
+    """The inverse of `pack` at scale 1."""
+    for row in range(x.shape[0]):
+        for d in range(x.shape[1]):
+            for k in range(x.shape[2]):
+                x[row, d, k] = packed[row, (d // LANES * x.shape[2] + k) * LANES + d % LANES]
+
+
 # --- single precision --------------------------------------------------------------------------------------
 
 
