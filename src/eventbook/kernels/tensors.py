@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eventbook.kernels.memory import take
+
 FLOATING = (torch.float32, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
+POOLED_BYTES = 1 << 22  # results of this size and more share a pool of memory
 ALIGNMENT = 64  # bytes; of an address that may be written past the caches
-CACHE_BYTES = 1 << 24  # results above this size are written so
+CACHE_BYTES = 1 << 23  # results above this size are written so
 _PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
 
 
@@ -92,17 +95,11 @@ def array(tensor: Tensor) -> NDArray[Any]:
 
 
 def new(shape: Sequence[int], like: Tensor) -> Tensor:
-    """An uninitialised tensor of the dtype of `like`, its storage aligned to 64 bytes.
-
-    NumPy asks for huge pages where torch's allocator does not: at tens of megabytes, touching small pages
-    for the first time takes several times as long as computing what goes into them.
-    """
+    """An uninitialised tensor of the dtype of `like`, its storage aligned to 64 bytes; large ones are pooled."""
     size = prod(shape) * like.element_size()
-    if size <= CACHE_BYTES:
+    if size < POOLED_BYTES:
         return torch.empty(shape, dtype=like.dtype)
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return torch.from_numpy(raw[start : start + size]).view(like.dtype).view(shape)
+    return torch.from_numpy(take(size)).view(like.dtype).view(shape)
 
 
 def copy(tensor: Tensor) -> Tensor:
