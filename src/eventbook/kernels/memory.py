@@ -8,10 +8,10 @@ take(size)      a block as a NumPy array of bytes; it comes back by itself when 
 kept()          bytes that are held for later
 release()       give them to the operating system
 
-Blocks ask for pages of 2 MiB where the system has them. They begin near such a page's start, but not all at the
-same distance from it: a kernel that walks through six arrays whose addresses agree in the lower bits has them
-compete for the same lines of a cache, which costs a fifth of its speed. What lies unused never exceeds
-`KEEP_BYTES`. A forked process has copies of the blocks, like of all other memory.
+Blocks ask for pages of 2 MiB where the system has them. They begin near the start of such a page, but not all
+at the same distance from it: six arrays whose addresses agree in the lower bits compete for the same lines of
+a cache when a kernel walks through them together, which costs a fifth of its speed. What lies unused never
+exceeds `KEEP_BYTES`. A forked process has copies of the blocks, like of all other memory.
 """
 
 import mmap
@@ -26,8 +26,8 @@ LARGE_PAGE = 1 << 21
 KEEP_BYTES = 1 << 30
 _STAGGER = range(0, 16 * 4160, 4160)  # bytes: a small page and a cache line
 
-# (memory, distance) by size; finalizers may run at any moment, even inside `take`, so there are no locks here,
-# only single operations of deque, which are atomic
+# (memory, distance) by size; finalizers may run at any moment, even inside `take`, so there are no locks
+# here, only single operations of deque, which are atomic
 _free: defaultdict[int, deque[tuple[mmap.mmap, int]]] = defaultdict(deque)
 _distances = cycle(_STAGGER)
 

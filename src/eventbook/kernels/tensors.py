@@ -22,7 +22,7 @@ COMPLEX = (torch.complex64, torch.complex128)
 POOLED_BYTES = 1 << 22  # results of this size and more share a pool of memory
 ALIGNMENT = 64  # bytes; of an address that may be written past the caches
 CACHE_BYTES = 1 << 23  # results above this size are written so
-_PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
+_PARTS: dict[Any, Any] = {np.dtype(np.complex64): np.float32, np.dtype(np.complex128): np.float64}
 
 
 @cache
@@ -95,7 +95,7 @@ def array(tensor: Tensor) -> NDArray[Any]:
 
 
 def new(shape: Sequence[int], like: Tensor) -> Tensor:
-    """An uninitialised tensor of the dtype of `like`, its storage aligned to 64 bytes; large ones are pooled."""
+    """An uninitialised tensor of the dtype of `like`, aligned to 64 bytes; a large one from the pool."""
     size = prod(shape) * like.element_size()
     if size < POOLED_BYTES:
         return torch.empty(shape, dtype=like.dtype)
@@ -109,7 +109,7 @@ def copy(tensor: Tensor) -> Tensor:
 
 def flat(values: NDArray[Any]) -> NDArray[Any]:
     """The rows of a (batch, ...) array as (batch, elements) real numbers, complex ones interleaved."""
-    real = values.view(_PARTS.get(values.dtype, values.dtype))
+    real: NDArray[Any] = values.view(_PARTS.get(values.dtype, values.dtype))
     return real.reshape(len(values), -1) if values.size else np.empty((len(values), 0), real.dtype)
 
 

@@ -17,6 +17,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `load_pairs(a, i)`, `store_pairs(a, i, even, odd)` | a[i : i + 32] of interleaved pairs, as (even, odd) |
 | `load_pairs_part`, `store_pairs_part` | the same for n <= 16 pairs |
 | `stream(a, i, v)`, `stream_pairs(a, i, even, odd)` | as `store`, past the cache; a[i] aligned to 64 bytes |
+| `scratch(n)` | n zeros to work on, at the start of a cache line: a vector across two lines costs twice |
 | `lane_sum(v)` | sum of the lanes, float32 |
 | `nonzero_bits(v)`, `lowest_bit(n)` | lanes that are not 0 as bits of an integer; number of its lowest bit |
 | `minimum(v, w)`, `maximum(v, w)` | lane by lane; the second operand where the first is NaN |
@@ -31,11 +32,14 @@ Elementary functions on this type are in `eventbook.kernels.elementary`.
 
 import operator
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from eventbook.kernels.compile import kernel
 
 LANES = 16
 ROUNDER = 1.5 * 2**23  # adding it leaves no bits behind the point
@@ -320,6 +324,14 @@ def _interleaved(builder, even, odd):
         builder.shuffle_vector(even, odd, ir.Constant(_INTEGERS, order[start : start + LANES]))
         for start in (0, LANES)
     ]
+
+
+@kernel()
+def scratch(n):
+    """(n,) float32 zeros that begin at a multiple of 64 bytes."""
+    longer = np.zeros(n + LANES, np.float32)
+    start = -longer.ctypes.data % 64 // 4
+    return longer[start : start + n]
 
 
 _PAIR = types.UniTuple(float32x16, 2)

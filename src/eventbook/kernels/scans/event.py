@@ -63,6 +63,7 @@ from eventbook.kernels.vectors import (
     load,
     load_pairs,
     load_pairs_part,
+    scratch,
     splat,
     store,
     store_pairs_part,
@@ -92,7 +93,7 @@ def _forward(gap, b, row_of, h, last, real, imaginary, width, past_cache):
     """
     whole, step = width // LANES * LANES, 2 * width
     n, looked_up = width - whole, row_of.size > 0
-    state_real, state_imaginary = np.zeros_like(real), np.zeros_like(real)
+    state_real, state_imaginary = scratch(real.size), scratch(real.size)
     for row in range(gap.shape[0]):
         drive, out, end = b[0 if looked_up else row], h[row], last[row]
         take_apart(end, state_real, state_imaginary)
@@ -128,8 +129,8 @@ def _backward(
     """
     whole, step = width // LANES * LANES, 2 * width
     n = width - whole
-    falling_real, falling_imaginary = np.zeros_like(real), np.zeros_like(real)
-    sum_real, sum_imaginary = np.zeros_like(real), np.zeros_like(real)
+    falling_real, falling_imaginary = scratch(real.size), scratch(real.size)
+    sum_real, sum_imaginary = scratch(real.size), scratch(real.size)
     for row in range(gap.shape[0]):
         arriving, states, first, end, outgoing = g[row], h[row], h0[row], carry[row], b_gradient[row]
         take_apart(end, falling_real, falling_imaginary)
@@ -243,9 +244,10 @@ def _check_tokens(token: NDArray[Any], rows: int) -> None:
 
 def padded_parts(lam: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Real parts in powers of two, imaginary parts in half-turns, each padded to whole vectors."""
-    pad, exact = -lam.size % LANES, lam.astype(np.complex128)
-    real, imaginary = exact.real / REAL_UNIT, exact.imag / IMAGINARY_UNIT
-    return np.pad(real.astype(np.float32), (0, pad)), np.pad(imaginary.astype(np.float32), (0, pad))
+    exact = lam.astype(np.complex128)
+    real, imaginary = torch.zeros(2, -(-lam.size // LANES) * LANES).numpy()
+    real[: lam.size], imaginary[: lam.size] = exact.real / REAL_UNIT, exact.imag / IMAGINARY_UNIT
+    return real, imaginary
 
 
 def _scan(

@@ -53,6 +53,7 @@ from eventbook.kernels.vectors import (
     load_pairs,
     load_pairs_part,
     load_part,
+    scratch,
     store,
     store_pairs,
     store_pairs_part,
@@ -103,7 +104,7 @@ def put_together(real, imaginary, pairs):
 @kernel()
 def padded_zeros(width):
     """(padded,) float32 zeros for a state of this width, padded to whole vectors."""
-    return np.zeros((width + LANES - 1) // LANES * LANES, np.float32)
+    return scratch((width + LANES - 1) // LANES * LANES)
 
 
 @kernel()

@@ -65,7 +65,7 @@ def _blocks(channels: int) -> int:
 def _pack(x: Tensor, scale: float = 1) -> NDArray[Any]:
     """(batch, channel, state) -> (batch, blocks * state * 16), times a number; missing channels are zero."""
     batch, channels, states = x.shape
-    packed = np.zeros((batch, _blocks(channels) * states * LANES), np.float32)
+    packed = torch.zeros(batch, _blocks(channels) * states * LANES).numpy()  # aligned to cache lines
     loops.pack(array(x), np.float32(scale), packed)
     return packed
 
@@ -78,7 +78,7 @@ def _unpack(packed: NDArray[Any], like: Tensor) -> Tensor:
 
 
 def _padded(x: Tensor) -> NDArray[Any]:
-    padded = np.zeros(_blocks(len(x)) * LANES, np.float32)
+    padded = torch.zeros(_blocks(len(x)) * LANES).numpy()
     padded[: len(x)] = array(x)
     return padded
 

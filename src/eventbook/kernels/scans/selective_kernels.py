@@ -46,6 +46,7 @@ from eventbook.kernels.vectors import (
     lane_sum,
     load,
     load_part,
+    scratch,
     splat,
     store,
     store_part,
@@ -201,10 +202,9 @@ def backward(
     for those to A (packed), D and the rate (padded each).
     """
     time, blocks, size = b.shape[1] // states, (width + LANES - 1) // LANES, states * LANES
-    x = np.zeros((CHUNK + 1) * size, np.float32)  # states before and after each element of a chunk
-    decays = np.zeros(CHUNK * size, np.float32)
-    for_b, for_c = np.zeros(CHUNK * size, np.float32), np.zeros(CHUNK * size, np.float32)
-    for_gap, for_a = np.zeros(CHUNK * LANES, np.float32), np.zeros(size, np.float32)
+    x = scratch((CHUNK + 1) * size)  # states before and after each element of a chunk
+    decays, for_b, for_c = scratch(CHUNK * size), scratch(CHUNK * size), scratch(CHUNK * size)
+    for_gap, for_a = scratch(CHUNK * LANES), scratch(size)
     packed, padded = blocks * size, blocks * LANES
     for row in range(b.shape[0]):
         given, gaps, to_state, from_state = steps[row], gap[row], b[row], c[row]
