@@ -264,8 +264,8 @@ def cases() -> Iterator[Case]:
 def fits() -> Iterator[dict[str, Any]]:
     budgets = [round(10_000 * 10 ** (i / 2)) for i in range(5)]
     sizes = [round(10**7 * 10 ** (i / 2)) for i in range(5)]
-    yield growth("DEEP R step in K, M = 1e9", lambda budget: whole_step(10**9, budget), budgets)
-    yield growth("DEEP R step in M, K = 5e4", lambda size: whole_step(size, 50_000), sizes)
+    yield growth("DEEP R step in K, M = 1e9", lambda budget: whole_step(10**9, budget), budgets, 1.0)
+    yield growth("DEEP R step in M, K = 5e4", lambda size: whole_step(size, 50_000), sizes, 0.0)
 
 
 if __name__ == "__main__":

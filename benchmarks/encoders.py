@@ -154,8 +154,9 @@ def fits() -> Iterator[dict[str, Any]]:
         return lambda: delta_events(signal, 1.0, 1_000)
 
     sizes = np.logspace(5, 7, 7).astype(int).tolist()
-    yield growth("event frames in events", of_events, sizes)
-    yield growth("delta coding in frames, and so in events", of_frames, [size // 100 for size in sizes])
+    yield growth("event frames in events", of_events, sizes, 1.0)
+    frames = [size // 100 for size in sizes]
+    yield growth("delta coding in frames, and so in events", of_frames, frames, 1.0)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def fits() -> Iterator[dict[str, Any]]:
         lam, gap, b = inputs((1, length, 64))
         return lambda: event_scan(lam, gap, b)
 
-    yield growth("event_scan in events, (1, L, 64)", of_length, np.logspace(3, 5, 7).astype(int).tolist())
+    sizes = np.logspace(4, 6, 7).astype(int).tolist()
+    yield growth("event_scan in events, (1, L, 64)", of_length, sizes, 1.0)
 
 
 if __name__ == "__main__":

@@ -262,9 +262,8 @@ def fits() -> Iterator[dict[str, Any]]:
         inputs = [torch.cat(sparse_activity(events / sources, ROTATED, sources))]
         return rotating(lambda x: event_matvec(x, matrix), inputs)
 
-    yield growth(
-        f"event_matvec in events, {sources} -> {UNITS}, batch 64", of_events, [80, 256, 800, 2560, 8064]
-    )
+    name = f"event_matvec in events, {sources} -> {UNITS}, batch 64"
+    yield growth(name, of_events, [80, 256, 800, 2560, 8064], 1.0)
 
 
 def crossovers() -> Iterator[dict[str, Any]]:

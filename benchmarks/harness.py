@@ -1,10 +1,11 @@
 """Measure competitors side by side in one process: ratios within rounds, beside the machine's limits.
 
-A *case* is one piece of work done by several competitors. In each round every competitor does it in turn, the
-order reversed every other round, and a ratio is the median of the ratios within rounds: a machine that slows
-down slows all of them. Before each turn there is a rest and a call that is not timed, or the threads of the
-competitor before, which spin for a while when their work is done, would be measured too. Memory limits are
-competitors as well: `triad` moves as many bytes as the kernel must.
+A *case* is one piece of work done by several competitors. In each round every competitor does it in turn,
+the order reversed every other round, and a ratio is the median of the ratios within rounds: a machine that
+slows down slows all of them. Before each turn there is a rest and, if calls are short, one that is not timed,
+or the threads of the competitor before, which spin for a while when their work is done, would be measured
+too. Limits are competitors as well: `triad` moves as many bytes as the kernel must, `multiply_add` does as
+many operations.
 
 Before anything is measured the script restarts itself with two threads at most and with an allocator that
 keeps its memory. Otherwise every large result is paid for in page faults, by all competitors alike, and the
@@ -173,7 +174,8 @@ def interleaved(competitors: dict[str, Work], rounds: int = ROUNDS) -> dict[str,
                 times[name].append(float("nan"))
                 continue
             time.sleep(REST_SECONDS)
-            work()
+            if every == 1:
+                work()
             begin = time.perf_counter()
             for _ in range(calls):
                 work()
@@ -227,14 +229,19 @@ def measure(case: Case, rounds: int = ROUNDS) -> dict[str, Any]:
     return result
 
 
-def growth(name: str, work_of_size: Callable[[int], Work], sizes: Iterable[int]) -> dict[str, Any]:
-    """Median seconds over a range of sizes, and the fitted exponent of the cost."""
+def growth(
+    name: str, work_of_size: Callable[[int], Work], sizes: Iterable[int], expected: float, within: float = 0.1
+) -> dict[str, Any]:
+    """Median seconds over a range of sizes, the fitted exponent of the cost, and if it is as expected."""
     sizes = list(sizes)
     works = {str(size): work_of_size(size) for size in sizes}
     times = interleaved(works, rounds=7)
     seconds = [float(np.nanmedian(times[str(size)])) for size in sizes]
     slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-    return {"name": name, "x": sizes, "seconds": seconds, "exponent": slope}
+    return {
+        "name": name, "x": sizes, "seconds": seconds,
+        "exponent": slope, "expected": expected, "within": within, "met": abs(slope - expected) <= within,
+    }  # fmt: skip
 
 
 def curve(
@@ -298,7 +305,8 @@ def report(title: str, cases: list[dict[str, Any]], fits: list[dict[str, Any]]) 
     console = Console(width=160)
     console.print(table)
     for fit in fits:
-        console.print(f"cost of {fit['name']}: exponent {fit['exponent']:.3f}")
+        wanted = f"expected {fit['expected']:g} +- {fit['within']:g}: {'yes' if fit['met'] else 'NO'}"
+        console.print(f"cost of {fit['name']}: exponent {fit['exponent']:.3f}, {wanted}")
 
 
 def write(target: Path, content: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ PEERS = {
     "torch, addcmul loop": "torch",
     "torch, compiled associative_scan": "torch",
 }
+LIMIT = "triad of the same bytes"
 
 
 def inputs(shape: tuple[int, int, int], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,7 +109,7 @@ def forward(shape: tuple[int, int, int], dtype: torch.dtype, goals: list[Goal], 
     a, b = inputs(shape, dtype)
     competitors: dict[str, Work | Missing] = {
         "ours": lambda: linear_scan(a, b, threads=threads),
-        "triad of the same bytes": triad(3 * a.numel() * a.element_size(), threads, past_cache=True),
+        LIMIT: triad(3 * a.numel() * a.element_size(), threads, past_cache=True),
         "torch, addcmul loop": addcmul_loop(a, b),
         "torch, compiled associative_scan": compiled_associative(a, b),
         "jax, lax.scan": of_peer("jax", lambda jax: in_jax(jax, a, b, associative=False)),
@@ -122,7 +123,7 @@ def forward(shape: tuple[int, int, int], dtype: torch.dtype, goals: list[Goal], 
         competitors,
         goals,
         PEERS,
-        ("triad of the same bytes",),
+        (LIMIT,),
         threads,
     )
 
@@ -151,23 +152,37 @@ def both_ways(shape: tuple[int, int, int], dtype: torch.dtype, goals: list[Goal]
 
         return lambda: jax.block_until_ready(gradients(decay, drive, cotangent))
 
-    competitors: dict[str, Work | Missing] = {"ours": ours, "jax, lax.scan": of_peer("jax", jax_way)}
-    return Case(
-        "linear_scan, complex, forward + backward", str(shape), competitors, goals, PEERS, (), threads
-    )
+    competitors: dict[str, Work | Missing] = {
+        "ours": ours,
+        LIMIT: triad(8 * a.numel() * a.element_size(), threads),
+        "jax, lax.scan": of_peer("jax", jax_way),
+    }
+    kernel = "linear_scan, complex, forward + backward"
+    return Case(kernel, str(shape), competitors, goals, PEERS, (LIMIT,), threads)
+
+
+def backward(shape: tuple[int, int, int], goals: list[Goal], threads: int) -> Case:
+    leaves = [x.requires_grad_() for x in inputs(shape, torch.complex64)]
+    h, _ = linear_scan(*leaves, threads=threads)
+    g = torch.randn_like(h)
+    competitors: dict[str, Work | Missing] = {
+        "ours": lambda: torch.autograd.grad(h, leaves, g, retain_graph=True),
+        LIMIT: triad(5 * h.numel() * h.element_size(), threads),
+    }
+    kernel = "linear_scan, complex, backward alone"
+    return Case(kernel, str(shape), competitors, goals, PEERS, (LIMIT,), threads)
 
 
 def cases() -> Iterator[Case]:
-    triad_name, compiled = "triad of the same bytes", "torch, compiled associative_scan"
+    compiled = "torch, compiled associative_scan"
     everyone = ["torch, addcmul loop", compiled, "jax, lax.scan", "jax, associative_scan", "mambapy, pscan"]
-    large = [Goal(name, 8) for name in everyone] + [Goal(triad_name, 0.88)]
+    large = [Goal(name, 8) for name in everyone] + [Goal(LIMIT, 0.88)]
     yield forward((8, 4096, 128), torch.complex64, large, 2)
-    yield forward(
-        (32, 1024, 256), torch.complex64, [Goal("torch, addcmul loop", 3.5), Goal(triad_name, 0.88)], 2
-    )
-    yield forward((8, 1024, 64), torch.complex64, [Goal("mambapy, pscan", 12), Goal("jax, lax.scan", 15)], 1)
-    yield forward((8, 4096, 128), torch.float32, [Goal(compiled, 5), Goal(triad_name, 0.85)], 2)
-    yield both_ways((8, 1024, 64), torch.complex64, [Goal("jax, lax.scan", 10)], 1)
+    yield forward((32, 1024, 256), torch.complex64, [Goal("torch, addcmul loop", 3.5), Goal(LIMIT, 0.88)], 2)
+    yield forward((8, 1024, 64), torch.complex64, [Goal("mambapy, pscan", 12), Goal("jax, lax.scan", 15)], 2)
+    yield forward((8, 4096, 128), torch.float32, [Goal(compiled, 5), Goal(LIMIT, 0.85)], 2)
+    yield both_ways((8, 1024, 64), torch.complex64, [Goal("jax, lax.scan", 10)], 2)
+    yield backward((8, 4096, 128), [Goal(LIMIT, 0.8)], 2)
 
 
 def fits() -> Iterator[dict[str, Any]]:
@@ -175,9 +190,8 @@ def fits() -> Iterator[dict[str, Any]]:
         a, b = inputs((1, length, 64), torch.complex64)
         return lambda: linear_scan(a, b)
 
-    yield growth(
-        "linear_scan in time, (1, L, 64) complex", of_length, np.logspace(3, 5, 7).astype(int).tolist()
-    )
+    sizes = np.logspace(4, 6, 7).astype(int).tolist()
+    yield growth("linear_scan in time, (1, L, 64) complex", of_length, sizes, 1.0)
 
 
 if __name__ == "__main__":

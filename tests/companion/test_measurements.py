@@ -34,7 +34,17 @@ RESULT: dict[str, Any] = {
             ],
         }
     ],
-    "growth": [{"name": "scan", "x": [10, 100], "seconds": [1e-3, 1e-2], "exponent": 1.0}],
+    "growth": [
+        {
+            "name": "scan",
+            "x": [10, 100],
+            "seconds": [1e-3, 1e-2],
+            "exponent": 1.3,
+            "expected": 1.0,
+            "within": 0.1,
+            "met": False,
+        }
+    ],
     "curves": [{"name": "cross", "label": "share", "x": [0.1, 1], "seconds": {"a": [1, 2], "b": [2, 1]}}],
 }
 
@@ -57,14 +67,20 @@ def test_a_missing_competitor_has_a_row_with_its_reason() -> None:
 
 def test_goals_are_counted_as_met_missed_or_open() -> None:
     text = goals_table({"tiny": RESULT})
-    assert text.startswith("1 of 3 goals are met.")
-    assert [text.count(f"goal-{mark}") for mark in ("met", "missed", "open")] == [1, 1, 1]
+    assert text.startswith("1 of 4 goals are met.")
+    assert [text.count(f"goal-{mark}") for mark in ("met", "missed", "open")] == [1, 2, 1]
+    assert "1 ± 0.1\n  - 1.30 <span" in text
+
+
+def test_a_ratio_is_bounded_by_what_the_limit_would_reach() -> None:
+    rows = goals_table({"tiny": RESULT}).removesuffix("::::\n").split("* - ")[2:]
+    assert [row.split("\n  -")[4].strip() for row in rows] == ["5.49", "", "", ""]
 
 
 def test_a_goal_that_turns_is_shown_so() -> None:
     turned = json.loads(json.dumps(RESULT))
     turned["cases"][0]["goals"][0]["met"] = True
-    assert goals_table({"tiny": turned}).startswith("2 of 3 goals are met.")
+    assert goals_table({"tiny": turned}).startswith("2 of 4 goals are met.")
 
 
 def test_tables_and_figures_are_written_once(project: Project) -> None:

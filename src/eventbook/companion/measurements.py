@@ -23,6 +23,7 @@ from .theme import PALETTE, use_theme
 
 COLORS = ("orange", "green", "vermilion", "purple", "sky", "grey", "black")
 MARKERS = "osD^vPX*"
+_MARKS = {True: "met", False: "missed", None: "open"}
 
 
 def results_of(project: Project) -> dict[str, dict[str, Any]]:
@@ -60,21 +61,34 @@ def table(result: dict[str, Any]) -> str:
 
 
 def goals_table(results: dict[str, dict[str, Any]]) -> str:
-    """One row per goal: what was wanted, what was measured."""
-    lines = ["::::{list-table}", ":class: measured", ":header-rows: 1", ":widths: 44 32 12 12", ""]
-    lines += _row("Case", "Against", "At least", "Measured")
+    """One row per goal: what was wanted, what was measured, what a loop at the limit would reach."""
+    lines = ["::::{list-table}", ":class: measured", ":header-rows: 1", ":widths: 40 28 10 12 10", ""]
+    lines += _row("Case", "Against", "At least", "Measured", "At the limit")
     count = met = 0
     for result in results.values():
         for case in result["cases"]:
             for goal in case["goals"]:
                 row = case["competitors"][goal["against"]]
                 found = "missing" if goal["measured"] is None else _ratio(goal["measured"])
-                mark = {True: "met", False: "missed", None: "open"}[goal["met"]]
+                mark = _MARKS[goal["met"]]
                 label = f"{case['kernel']} {case['case']}, {_threads(case['threads'])}"
                 shown = f'{found} <span class="goal goal-{mark}">{mark}</span>'
-                lines += _row(label, _named(goal["against"], row), _ratio(goal["at_least"]), shown)
+                bound = "" if row.get("limit") else _at_the_limit(case, goal["measured"])
+                lines += _row(label, _named(goal["against"], row), _ratio(goal["at_least"]), shown, bound)
                 count, met = count + 1, met + (goal["met"] is True)
+        for fit in result.get("growth", []):
+            mark = _MARKS[fit["met"]]
+            shown = f'{fit["exponent"]:.2f} <span class="goal goal-{mark}">{mark}</span>'
+            wanted = f"{fit['expected']:g} ± {fit['within']:g}"
+            lines += _row(f"cost of {fit['name']}", "exponent of the growth", wanted, shown, "")
+            count, met = count + 1, met + (fit["met"] is True)
     return "\n".join([f"{met} of {count} goals are met.", "", *lines, "::::", ""])
+
+
+def _at_the_limit(case: dict[str, Any], measured: float | None) -> str:
+    """The ratio to a competitor if ours took no more time than the limit, which no other loop could beat."""
+    shares = [row["ratio"] for row in case["competitors"].values() if row.get("limit")]
+    return "" if measured is None or not shares else _ratio(measured / max(shares))
 
 
 def _row(*texts: str) -> list[str]:
@@ -114,7 +128,7 @@ def _figures(row: dict[str, Any]) -> tuple[str, str]:
 def _goal(goal: dict[str, Any] | None) -> str:
     if goal is None:
         return ""
-    mark = {True: "met", False: "missed", None: "open"}[goal["met"]]
+    mark = _MARKS[goal["met"]]
     return f'{_ratio(goal["at_least"])} <span class="goal goal-{mark}">{mark}</span>'
 
 
