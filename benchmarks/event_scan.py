@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from eventbook.kernels.scans import event_scan, linear_scan, token_scan
-from harness import Case, Goal, Missing, Work, growth, main, of_peer, triad
+from eventbook.kernels.scans import event, event_scan, linear_scan, token_scan
+from harness import WITHOUT_CALL, Case, Goal, Missing, Work, growth, main, of_peer, triad, without_call
 
 PEERS = {"jax, lax.scan with exp inside": "jax", "s5-pytorch, associative scan": "s5-pytorch"}
 LIMIT = "triad of the same bytes"
@@ -67,8 +67,12 @@ def forward(shape: tuple[int, int, int], goals: list[Goal], threads: int, s5: bo
     def unfused() -> None:
         linear_scan(torch.exp(lam * gap[..., None]), b, threads=threads)
 
+    def ours() -> None:
+        event_scan(lam, gap, b, threads=threads)
+
     competitors: dict[str, Work | Missing] = {
-        "ours": lambda: event_scan(lam, gap, b, threads=threads),
+        "ours": ours,
+        WITHOUT_CALL: without_call(event, ours),
         LIMIT: triad(2 * b.numel() * b.element_size(), threads),
         "ours, decays stored (torch.exp, linear_scan)": unfused,
         "jax, lax.scan with exp inside": of_peer("jax", lambda jax: in_jax(jax, lam, gap, b, None)),
@@ -94,8 +98,13 @@ def backward(shape: tuple[int, int, int], goals: list[Goal], threads: int) -> Ca
     leaves = [x.requires_grad_() for x in inputs(shape)]
     h, _ = event_scan(*leaves, threads=threads)
     g = torch.randn_like(h)
+
+    def ours() -> None:
+        torch.autograd.grad(h, leaves, g, retain_graph=True)
+
     competitors: dict[str, Work | Missing] = {
-        "ours": lambda: torch.autograd.grad(h, leaves, g, retain_graph=True),
+        "ours": ours,
+        WITHOUT_CALL: without_call(event, ours),
         LIMIT: triad(3 * h.numel() * h.element_size(), threads),
     }
     return Case("event_scan, backward alone", str(shape), competitors, goals, PEERS, (LIMIT,), threads)

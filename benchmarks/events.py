@@ -30,7 +30,7 @@ from eventbook.kernels.events import csr as csr_module
 from eventbook.kernels.events import matvec as matvec_module
 from eventbook.kernels.limits import triad
 from eventbook.kernels.tensors import new
-from harness import Case, Goal, Work, curve, growth, main
+from harness import WITHOUT_CALL, Case, Goal, Work, curve, growth, main
 
 UNITS, GATES, EMBEDDING, STEPS = 1344, 4032, 128, 64
 ROTATED = 64
@@ -88,7 +88,7 @@ def matvec(activity: float, goals: list[Goal]) -> Case:
         f"{activity:.0%} active",
         {
             "ours": rotating(lambda x: event_matvec(x, matrix), inputs),
-            "ours, without the call through torch": rotating(
+            WITHOUT_CALL: rotating(
                 lambda x: matvec_module._forward(x.numpy(), y, counts, flat, False), inputs
             ),
             "ours, every row": rotating(lambda x: event_matvec_counted(x, matrix, every_row=True), inputs),
@@ -117,7 +117,7 @@ def pruned(targets: int, goals: list[Goal]) -> Case:
         "95 % pruned, 10 % active",
         {
             "ours": rotating(lambda x: event_csr(x, by_source), inputs),
-            "ours, without the call through torch": rotating(
+            WITHOUT_CALL: rotating(
                 lambda x: csr_module._forward(x.numpy(), y, counts, *parts, False), inputs
             ),
             "ours, every row": rotating(lambda x: event_csr_counted(x, by_source, every_row=True), inputs),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from eventbook.kernels.scans import linear_scan
-from harness import Case, Goal, Missing, Work, growth, main, of_peer, triad
+from eventbook.kernels.scans import linear, linear_scan
+from harness import WITHOUT_CALL, Case, Goal, Missing, Work, growth, main, of_peer, triad, without_call
 
 PEERS = {
     "jax, lax.scan": "jax",
@@ -107,8 +107,13 @@ def in_mambapy(a: torch.Tensor, b: torch.Tensor) -> Work | Missing:
 
 def forward(shape: tuple[int, int, int], dtype: torch.dtype, goals: list[Goal], threads: int) -> Case:
     a, b = inputs(shape, dtype)
+
+    def ours() -> None:
+        linear_scan(a, b, threads=threads)
+
     competitors: dict[str, Work | Missing] = {
-        "ours": lambda: linear_scan(a, b, threads=threads),
+        "ours": ours,
+        WITHOUT_CALL: without_call(linear, ours),
         LIMIT: triad(3 * a.numel() * a.element_size(), threads, past_cache=True),
         "torch, addcmul loop": addcmul_loop(a, b),
         "torch, compiled associative_scan": compiled_associative(a, b),
@@ -165,8 +170,13 @@ def backward(shape: tuple[int, int, int], goals: list[Goal], threads: int) -> Ca
     leaves = [x.requires_grad_() for x in inputs(shape, torch.complex64)]
     h, _ = linear_scan(*leaves, threads=threads)
     g = torch.randn_like(h)
+
+    def ours() -> None:
+        torch.autograd.grad(h, leaves, g, retain_graph=True)
+
     competitors: dict[str, Work | Missing] = {
-        "ours": lambda: torch.autograd.grad(h, leaves, g, retain_graph=True),
+        "ours": ours,
+        WITHOUT_CALL: without_call(linear, ours),
         LIMIT: triad(5 * h.numel() * h.element_size(), threads),
     }
     kernel = "linear_scan, complex, backward alone"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from eventbook.kernels.scans import coordinate_scan, selective_scan
+from eventbook.kernels.scans import coordinate_scan, selective, selective_scan
 from eventbook.kernels.scans.oracles import pairwise_coordinates
-from harness import Case, Goal, Missing, Work, growth, main, multiply_add, of_peer
+from harness import WITHOUT_CALL, Case, Goal, Missing, Work, growth, main, multiply_add, of_peer, without_call
 
 PEERS = {
     "jax, lax.scan with fused exp": "jax",
@@ -116,8 +116,13 @@ def compiled_associative(tensors: list[torch.Tensor]) -> Work | Missing:
 
 def forward(shape: tuple[int, int, int, int], goals: list[Goal], threads: int) -> Case:
     tensors = inputs(*shape)
+
+    def ours() -> None:
+        selective_scan(*tensors, threads=threads)
+
     competitors: dict[str, Work | Missing] = {
-        "ours": lambda: selective_scan(*tensors, threads=threads),
+        "ours": ours,
+        WITHOUT_CALL: without_call(selective, ours),
         LIMIT: multiply_add(OPERATIONS * int(np.prod(shape)), threads),
         "jax, lax.scan with fused exp": of_peer("jax", lambda jax: in_jax(jax, tensors, None)),
         "torch, compiled associative scan": compiled_associative(tensors),
@@ -188,7 +193,7 @@ def fits() -> Iterator[dict[str, Any]]:
         gap, rate = torch.rand(1, length), torch.rand(2)
         return lambda: pairwise_coordinates(u, gap, rate, delta, A, B, C, D)
 
-    sizes, few = np.logspace(4, 6, 7).astype(int).tolist(), np.logspace(2.5, 4, 6).astype(int).tolist()
+    sizes, few = np.logspace(4, 6, 7).astype(int).tolist(), np.logspace(2.5, 3.4, 6).astype(int).tolist()
     yield growth("selective_scan in time, (1, L, 64, 16)", of_length, sizes, 1.0)
     yield growth("sum over all pairs in time, (1, L, 2, 2)", pairs, few, 2.0, within=0.2)
 
