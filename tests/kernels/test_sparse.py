@@ -8,7 +8,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventbook.kernels.lanes import new_lanes
 from eventbook.kernels.sparse import (
+    from_lanes,
     sparse_gradients,
     sparse_gradients_reference,
     sparse_product,
@@ -79,6 +81,23 @@ def test_padding_lanes_are_zero():
     assert lanes.shape == (3, 16)
     assert lanes[:, :10].all()
     assert not lanes[:, 10:].any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [0, 1, 2, 15, 16, 17, 32, 100])
+@pytest.mark.parametrize("n", [1, 15, 16, 33, 784])
+def test_lanes_are_the_transpose_and_back(n, batch, dtype):
+    x = np.random.default_rng(0).standard_normal((batch, n)).astype(dtype)
+    lanes, back = to_lanes(x), np.full_like(x, np.nan)
+    np.testing.assert_array_equal(lanes[:, :batch], x.T)
+    from_lanes(lanes, back)
+    np.testing.assert_array_equal(back, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_lanes_begin_at_a_cache_line(dtype):
+    for n in range(1, 30):
+        assert new_lanes(n, 16, np.empty(0, dtype)).ctypes.data % 64 == 0
 
 
 def test_mixed_dtypes_are_refused():

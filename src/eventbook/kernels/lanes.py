@@ -1,7 +1,9 @@
 r"""Vector operations on rows of (feature, lane) arrays whose lane count is 1 or a multiple of 16.
 
+    new_lanes(n, width, like)            (n, width), uninitialised, each row at the start of a cache line
     add_scaled(out, i, a, source, j)     out[i, :] += a source[j, :]
     dot(a, i, b, j)                      sum of a[i, :] b[j, :]
+    transpose_block(source, i, j, out)   out[j + c, i + r] = source[i + r, j + c] for r, c < 16
 
 Written as LLVM vectors of 16 instead of loops: a row of one or two vectors is too short for the loop
 vectoriser, which would check for overlapping rows and handle remainders at every connection; and Numba
@@ -16,13 +18,26 @@ the code is portable.
 # mypy: disable-error-code="no-untyped-def"
 # Kernels are typed by Numba, at every call.
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from eventbook.kernels.compile import kernel
+
 LANE_BITS = 4
 LANES = 1 << LANE_BITS
+LINE = 64  # bytes; a row of one vector across two lines costs twice
+
+
+@kernel()
+def new_lanes(n, width, like):
+    """An uninitialised (n, width) array of the dtype of `like` that begins at a cache line."""
+    size = like.itemsize
+    longer = np.empty(n * width + LINE // size, like.dtype)
+    start = -longer.ctypes.data % LINE // size
+    return longer[start : start + n * width].reshape(n, width)
 
 
 def _check(*arrays):
@@ -117,3 +132,46 @@ def dot(typingctx, a, i, b, j):
         return builder.call(reduce, [element(0.0), builder.load(total)], fastmath=("reassoc",))
 
     return scalar(a, types.intp, b, types.intp), codegen
+
+
+@intrinsic
+def transpose_block(typingctx, source, i, j, out):
+    """out[j + c, i + r] = source[i + r, j + c] for r, c < 16, unchecked.
+
+    Blocks of 1, 2, 4 and 8 rows and columns change sides, so that each element makes four moves in registers.
+    """
+    _check(source, out)
+    scalar = out.dtype
+
+    def codegen(context, builder, signature, args):
+        lanes, size = ir.VectorType(context.get_value_type(scalar), LANES), scalar.bitwidth // 8
+
+        def row(array_type, array, first, number, column):
+            start, _ = _row(context, builder, array_type, array, builder.add(first, first.type(number)))
+            return builder.bitcast(builder.gep(start, [column]), lanes.as_pointer())
+
+        i, j = args[1], args[2]
+        rows = [
+            builder.load(row(signature.args[0], args[0], i, number, j), align=size) for number in range(LANES)
+        ]
+        for step in (1, 2, 4, 8):
+            keep, swap = (
+                ir.Constant(
+                    ir.VectorType(ir.IntType(32), LANES),
+                    [c + (LANES - step if c & step else 0) for c in range(LANES)]
+                    if upper
+                    else [c + (LANES if c & step else step) for c in range(LANES)],
+                )
+                for upper in (True, False)
+            )
+            for number in range(LANES):
+                if not number & step:
+                    pair = rows[number], rows[number + step]
+                    rows[number], rows[number + step] = (
+                        builder.shuffle_vector(*pair, order) for order in (keep, swap)
+                    )
+        for number, values in enumerate(rows):
+            builder.store(values, row(signature.args[3], args[3], j, number, i), align=size)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, out), codegen

@@ -25,9 +25,7 @@ Source: derived. Products are the ordinary ones of a sparse matrix; the layout i
 import numpy as np
 
 from eventbook.kernels.compile import kernel
-from eventbook.kernels.lanes import LANES, add_scaled, dot
-
-_STREAMS = 8  # images transposed at a time: with a power of two of features they share one 8-way cache set
+from eventbook.kernels.lanes import LANES, add_scaled, dot, new_lanes, transpose_block
 
 
 @kernel(inline=True)
@@ -37,16 +35,28 @@ def lanes_of(batch):
 
 
 @kernel()
+def _transpose(x, rows, columns, out):
+    """out[j, i] = x[i, j] for i < rows, j < columns: blocks of 16 x 16 in registers, the rest one by one."""
+    whole = columns // LANES * LANES
+    for first in range(0, rows, LANES):
+        last = min(first + LANES, rows)
+        begin = 0
+        if last - first == LANES:
+            for j in range(0, whole, LANES):
+                transpose_block(x, first, j, out)
+            begin = whole
+        for j in range(begin, columns):
+            for i in range(first, last):
+                out[j, i] = x[i, j]
+
+
+@kernel()
 def to_lanes(x):
     """(batch, n) -> (n, lanes), missing lanes zero."""
     batch, n = x.shape
     width = lanes_of(batch)
-    out = np.empty((n, width), x.dtype)
-    for first in range(0, batch, _STREAMS):
-        last = min(first + _STREAMS, batch)
-        for i in range(n):
-            for b in range(first, last):
-                out[i, b] = x[b, i]
+    out = new_lanes(n, width, x)
+    _transpose(x, batch, n, out)
     for i in range(n):
         for b in range(batch, width):
             out[i, b] = 0
@@ -57,11 +67,7 @@ def to_lanes(x):
 def from_lanes(lanes, out):
     """(n, lanes) -> out (batch, n)."""
     batch, n = out.shape
-    for first in range(0, batch, _STREAMS):
-        last = min(first + _STREAMS, batch)
-        for i in range(n):
-            for b in range(first, last):
-                out[b, i] = lanes[i, b]
+    _transpose(lanes, n, batch, out)
 
 
 @kernel()
@@ -115,7 +121,7 @@ def sparse_product(x_lanes, weight, index, y):
     index : (K,) int64, ascending flat indices i n_in + j
     y : (batch, n_out), overwritten
     """
-    y_lanes = np.empty((y.shape[1], x_lanes.shape[1]), y.dtype)
+    y_lanes = new_lanes(y.shape[1], x_lanes.shape[1], y)
     product_of_lanes(x_lanes, weight, index, y_lanes)
     from_lanes(y_lanes, y)
 
@@ -129,7 +135,7 @@ def sparse_weight_gradient(y_gradient, x_lanes, index, weight_gradient):
 @kernel()
 def sparse_gradients(y_gradient, x_lanes, weight, index, weight_gradient, x_gradient):
     """Write dE/dw of the K connections (K,) and dE/dx (batch, n_in) in one walk over the connections."""
-    x_gradient_lanes = np.empty(x_lanes.shape, x_lanes.dtype)
+    x_gradient_lanes = new_lanes(*x_lanes.shape, x_lanes)
     gradients_of_lanes(to_lanes(y_gradient), x_lanes, weight, index, weight_gradient, x_gradient_lanes)
     from_lanes(x_gradient_lanes, x_gradient)
 

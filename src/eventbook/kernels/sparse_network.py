@@ -25,6 +25,7 @@ Layers are tuples of arrays of one dtype. Source: derived (backpropagation over 
 import numpy as np
 
 from eventbook.kernels.compile import kernel
+from eventbook.kernels.lanes import new_lanes
 from eventbook.kernels.sparse import (
     gradients_of_lanes,
     lanes_of,
@@ -35,7 +36,10 @@ from eventbook.kernels.sparse import (
 
 def activity_buffers(sizes, batch, dtype):
     """Arrays (n_l, lanes) for a network of these layer sizes, zero."""
-    return tuple(np.zeros((n, lanes_of(batch)), dtype) for n in sizes)
+    buffers = tuple(new_lanes(n, lanes_of(batch), np.empty(0, dtype)) for n in sizes)
+    for buffer in buffers:
+        buffer.fill(0)
+    return buffers
 
 
 @kernel()
