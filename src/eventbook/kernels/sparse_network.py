@@ -5,10 +5,8 @@ r"""Loss and gradients of a ReLU network of sparse layers, without biases, for o
     dE/dw_{l,k} = sum over the batch of delta_l[i_k] a_{l-1}[j_k],    for stored connections only
 
 The walk over the connections is that of `eventbook.kernels.sparse`; what is saved is everything around it.
-For a
-network of a few thousand connections an automatic differentiation framework spends more time between the
-layers
-than in them.
+For a network of a few thousand connections an automatic differentiation framework spends more time between
+the layers than in them.
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
