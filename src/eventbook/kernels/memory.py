@@ -18,6 +18,7 @@ import mmap
 import weakref
 from collections import defaultdict, deque
 from itertools import cycle
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +27,39 @@ LARGE_PAGE = 1 << 21
 KEEP_BYTES = 1 << 30
 _STAGGER = range(0, 16 * 4160, 4160)  # bytes: a small page and a cache line
 
-# (memory, distance) by size; finalizers may run at any moment, even inside `take`, so there are no locks
-# here, only single operations of deque, which are atomic
-_free: defaultdict[int, deque[tuple[mmap.mmap, int]]] = defaultdict(deque)
+
+class _Block(NamedTuple):
+    """Memory of `size` bytes from `start` on."""
+
+    memory: mmap.mmap
+    start: int
+    size: int
+
+
+class _Loan(weakref.ref[NDArray[np.uint8]]):
+    """Knows which block an array was given, and hears when the array is gone."""
+
+    __slots__ = ("block",)
+    block: _Block
+
+
+# Callbacks may run at any moment, even inside `take`, so there are no locks here, only single operations of
+# deque and dict, which are atomic.
+_free: defaultdict[int, deque[_Block]] = defaultdict(deque)
+_lent: dict[int, _Loan] = {}
 _distances = cycle(_STAGGER)
 
 
-def _map(size: int) -> mmap.mmap:
+def _map(size: int) -> _Block:
     length = size + LARGE_PAGE + _STAGGER.stop  # so that the start of a large page is inside
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return mmap.mmap(-1, length)
-    block = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MAP_PRIVATE"):
+        memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:
+        memory = mmap.mmap(-1, length)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        block.madvise(mmap.MADV_HUGEPAGE)
-    return block
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    address = np.frombuffer(memory, np.uint8).ctypes.data
+    return _Block(memory, -address % LARGE_PAGE + next(_distances), size)
 
 
 def kept() -> int:
@@ -53,11 +73,13 @@ def release() -> None:
         blocks.clear()
 
 
-def _give_back(size: int, block: tuple[mmap.mmap, int]) -> None:
-    if kept() + size > KEEP_BYTES:  # sizes have changed, or there are many
+def _give_back(loan: Any) -> None:
+    del _lent[id(loan)]
+    block = loan.block
+    if kept() + block.size > KEEP_BYTES:  # sizes have changed, or there are many
         release()
-    if size <= KEEP_BYTES:
-        _free[size].append(block)
+    if block.size <= KEEP_BYTES:
+        _free[block.size].append(block)
 
 
 def take(size: int) -> NDArray[np.uint8]:
@@ -66,9 +88,9 @@ def take(size: int) -> NDArray[np.uint8]:
     try:
         block = _free[rounded].pop()  # the one used last: it may still be in a cache
     except IndexError:
-        block = _map(rounded), next(_distances)
-    memory, distance = block
-    whole = np.frombuffer(memory, np.uint8)
-    start = -whole.ctypes.data % LARGE_PAGE + distance
-    weakref.finalize(whole, _give_back, rounded, block).atexit = False
-    return whole[start : start + size]
+        block = _map(rounded)
+    whole = np.frombuffer(block.memory, np.uint8)
+    loan = _Loan(whole, _give_back)
+    loan.block = block
+    _lent[id(loan)] = loan
+    return whole[block.start : block.start + size]

@@ -34,13 +34,14 @@ def _shape(of: Sequence[Any]) -> str:
     return "(" + ", ".join(map(str, of)) + ("," if len(of) == 1 else "") + ")"
 
 
-def axes(**tensors: tuple[Tensor, str]) -> dict[str, int]:
+def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
     """Bind axis names to lengths.
 
     Parameters
     ----------
     tensors
-        ``name=(tensor, "batch time state")``. The first tensor that has an axis decides its length.
+        ``name=(tensor, "batch time state")``; None is left out. The first tensor that has an axis decides its
+        length.
 
     Returns
     -------
@@ -55,6 +56,8 @@ def axes(**tensors: tuple[Tensor, str]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for name, (tensor, spelled) in tensors.items():
+        if tensor is None:
+            continue
         names, lengths = _names(spelled), tensor.shape
         if not (tensor.is_cpu or tensor.is_meta):
             raise ValueError(f"{name} must be on the CPU, where the kernels run, got {tensor.device}")

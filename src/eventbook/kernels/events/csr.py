@@ -33,7 +33,7 @@ from torch import Tensor
 from eventbook.kernels.compile import kernel
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.csr_matrix import CSRBySource
-from eventbook.kernels.events.matvec import checked_need
+from eventbook.kernels.events.matvec import check_mask
 from eventbook.kernels.events.rows import find
 from eventbook.kernels.tensors import (
     FLOATING,
@@ -282,12 +282,12 @@ def event_csr_counted(
 def _checked(
     activity: Tensor, matrix: CSRBySource, need: Tensor | None, everything: bool, threads: int
 ) -> tuple[Tensor, Tensor]:
-    if axes(activity=(activity, "batch source"))["source"] != matrix.sources:
+    if axes(activity=(activity, "batch source"), need=(need, "batch source"))["source"] != matrix.sources:
         raise ValueError(
             f"activity must have one column per source of matrix, {matrix.sources}, got {activity.shape[1]}"
         )
     same_dtype(FLOATING, activity=activity, values=matrix.values)
-    checked_need(need, activity)
+    check_mask(need)
     return _event_csr(
         activity, matrix.values, need, matrix.indptr, matrix.indices, matrix.targets, everything, threads
     )

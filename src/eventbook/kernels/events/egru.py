@@ -88,26 +88,20 @@ def _checked(
         recurrent=(recurrent, "unit three_units"),
         recurrent_bias=(recurrent_bias, "three_units"),
         projection=(projection, "batch time three_units"),
+        carry=(carry, "batch unit"),
+        output=(output, "batch unit"),
     )
     if sizes["three_units"] != 3 * sizes["unit"]:
         raise ValueError(
             f"recurrent must have 3 columns per unit, blocks z, r, g: {3 * sizes['unit']}, "
             f"got {sizes['three_units']}"
         )
-    initial = [
-        projection.new_zeros(sizes["batch"], sizes["unit"]) if x is None else x for x in (carry, output)
-    ]
     same_dtype(
         FLOATING, projection=projection, recurrent=recurrent, recurrent_bias=recurrent_bias,
         threshold=threshold, carry=carry, output=output,
     )  # fmt: skip
-    axes(
-        projection=(projection, "batch time three_units"),
-        threshold=(threshold, "unit"),
-        carry=(initial[0], "batch unit"),
-        output=(initial[1], "batch unit"),
-    )
-    return initial[0], initial[1]
+    silent = projection.new_zeros(sizes["batch"], sizes["unit"])
+    return silent if carry is None else carry, silent if output is None else output
 
 
 def egru_sequence(

@@ -174,12 +174,9 @@ fold_into_batch(_event_matvec_messages, (True, True, False, None))
 fold_into_batch(_event_matvec_row_gradient, (False, False, None, None))
 
 
-def checked_need(need: Tensor | None, activity: Tensor) -> None:
-    """ValueError or TypeError if `need` is not a mask of the shape of `activity`."""
-    if need is None:
-        return
-    axes(activity=(activity, "batch source"), need=(need, "batch source"))
-    if need.dtype != torch.bool:
+def check_mask(need: Tensor | None) -> None:
+    """TypeError if `need` is given and not boolean."""
+    if need is not None and need.dtype != torch.bool:
         raise TypeError(f"need must be bool, got {str(need.dtype).removeprefix('torch.')}")
 
 
@@ -222,9 +219,9 @@ def event_matvec(
     >>> event_matvec(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]))
     tensor([[2., 4., 6.]])
     """
-    axes(activity=(activity, "batch source"), matrix=(matrix, "source target"))
+    axes(activity=(activity, "batch source"), matrix=(matrix, "source target"), need=(need, "batch source"))
     same_dtype(FLOATING, activity=activity, matrix=matrix)
-    checked_need(need, activity)
+    check_mask(need)
     return _event_matvec(activity, matrix, need, False, threads)[0]
 
 

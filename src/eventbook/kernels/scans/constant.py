@@ -155,11 +155,10 @@ def constant_scan(
     ValueError, TypeError
         As `linear_scan`.
     """
-    sizes = axes(b=(b, "batch time state"), a=(a, "state"))
+    sizes = axes(b=(b, "batch time state"), a=(a, "state"), h0=(h0, "batch state"))
     same_dtype(b=b, a=a, h0=h0)
     if h0 is None:
         h0 = b.new_zeros(sizes["batch"], sizes["state"])
-    axes(b=(b, "batch time state"), h0=(h0, "batch state"))
     return _constant_scan(a, b, h0, threads)
 
 

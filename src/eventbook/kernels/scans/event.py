@@ -408,11 +408,12 @@ def event_scan(
 
     Source: Schöne et al. 2024 (Event-SSM).
     """
-    sizes = axes(b=(b, "batch time state"), lam=(lam, "state"), gap=(gap, "batch time"))
+    sizes = axes(
+        b=(b, "batch time state"), lam=(lam, "state"), gap=(gap, "batch time"), h0=(h0, "batch state")
+    )
     _check(lam, gap, "state", b=b, h0=h0)
     if h0 is None:
         h0 = b.new_zeros(sizes["batch"], sizes["state"])
-    axes(b=(b, "batch time state"), h0=(h0, "batch state"))
     return _event_scan(lam, gap, b, h0, threads)
 
 
@@ -448,14 +449,18 @@ def token_scan(
     TypeError
         As `event_scan`, and if token is not int64.
     """
-    sizes = axes(gap=(gap, "batch time"), token=(token, "batch time"), table=(table, "tokens state"))
-    axes(table=(table, "tokens state"), lam=(lam, "state"))
+    sizes = axes(
+        gap=(gap, "batch time"),
+        token=(token, "batch time"),
+        table=(table, "tokens state"),
+        lam=(lam, "state"),
+        h0=(h0, "batch state"),
+    )
     _check(lam, gap, "state", table=table, h0=h0)
     if token.dtype != torch.int64:
         raise TypeError(f"token must be torch.int64, got {token.dtype}")
     if h0 is None:
         h0 = table.new_zeros(sizes["batch"], sizes["state"])
-    axes(gap=(gap, "batch time"), table=(table, "tokens state"), h0=(h0, "batch state"))
     return _token_scan(lam, gap, table, token, h0, threads)
 
 

@@ -337,11 +337,10 @@ def linear_scan(a: Scan, b: Scan, h0: State | None = None, *, threads: int = 1) 
     >>> h.flatten()
     tensor([1.0000, 1.5000, 1.7500])
     """
-    sizes = axes(b=(b, "batch time state"), a=(a, "batch time state"))
+    sizes = axes(b=(b, "batch time state"), a=(a, "batch time state"), h0=(h0, "batch state"))
     same_dtype(b=b, a=a, h0=h0)
     if h0 is None:
         h0 = b.new_zeros(sizes["batch"], sizes["state"])
-    axes(b=(b, "batch time state"), h0=(h0, "batch state"))
     return _linear_scan(a, b, h0, threads)
 
 

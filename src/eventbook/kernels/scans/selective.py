@@ -243,11 +243,11 @@ def _run(
         A=(A, "channel state"),
         B=(B, "batch time state"),
         C=(C, "batch time state"),
-        **({} if D is None else {"D": (D, "channel")}),
-        **({} if delta_a is None else {"delta_a": (delta_a, "batch time channel")}),
-        **({} if gap is None else {"gap": (gap, "batch time")}),
-        **({} if rate is None else {"rate": (rate, "channel")}),
-        **({} if h0 is None else {"h0": (h0, "batch channel state")}),
+        D=(D, "channel"),
+        delta_a=(delta_a, "batch time channel"),
+        gap=(gap, "batch time"),
+        rate=(rate, "channel"),
+        h0=(h0, "batch channel state"),
     )
     same_dtype(FLOATING, u=u, delta=delta, A=A, B=B, C=C, D=D, delta_a=delta_a, gap=gap, rate=rate, h0=h0)
     D = u.new_zeros(sizes["channel"]) if D is None else D
