@@ -73,8 +73,10 @@ def test_goals_are_counted_as_met_missed_or_open() -> None:
 
 
 def test_a_ratio_is_bounded_by_what_the_limit_would_reach() -> None:
-    rows = goals_table({"tiny": RESULT}).removesuffix("::::\n").split("* - ")[2:]
-    assert [row.split("\n  -")[4].strip() for row in rows] == ["5.49", "", "", ""]
+    rows = goals_table({"tiny": RESULT}).removesuffix("::::\n").split("\n* -")[2:]
+    cells = [[cell.strip() for cell in row.split("\n  -")] for row in rows]
+    assert [row[4] for row in cells] == ["5.49", "", "", ""]
+    assert [row[0] for row in cells] == ["scan, (8, 4), 2 threads", "", "", "cost of scan"]
 
 
 def test_a_goal_that_turns_is_shown_so() -> None:

@@ -53,7 +53,9 @@ def table(result: dict[str, Any]) -> str:
     lines += _row("Case", "Way", "Time", "Times ours", "Goal")
     for case in result["cases"]:
         goals = {goal["against"]: goal for goal in case["goals"]}
-        label = f"**{case['kernel']}** {case['case']}, {_threads(case['threads'])}"
+        label = f"**{case['kernel']}**, {case['case']}, {_threads(case['threads'])}"
+        if unit := case.get("unit"):
+            label += f' <span class="claim-note">rates: {unit}</span>'
         for name, row in case["competitors"].items():
             lines += _row(label, _named(name, row), *_figures(row), _goal(goals.get(name)))
             label = ""
@@ -64,17 +66,18 @@ def goals_table(results: dict[str, dict[str, Any]]) -> str:
     """One row per goal: what was wanted, what was measured, what a loop at the limit would reach."""
     lines = ["::::{list-table}", ":class: measured", ":header-rows: 1", ":widths: 40 28 10 12 10", ""]
     lines += _row("Case", "Against", "At least", "Measured", "At the limit")
-    count = met = 0
+    count, met, before = 0, 0, ""
     for result in results.values():
         for case in result["cases"]:
             for goal in case["goals"]:
                 row = case["competitors"][goal["against"]]
                 found = "missing" if goal["measured"] is None else _ratio(goal["measured"])
                 mark = _MARKS[goal["met"]]
-                label = f"{case['kernel']} {case['case']}, {_threads(case['threads'])}"
+                label = f"{case['kernel']}, {case['case']}, {_threads(case['threads'])}"
+                label, before = ("" if label == before else label), label
                 shown = f'{found} <span class="goal goal-{mark}">{mark}</span>'
                 bound = "" if row.get("limit") else _at_the_limit(case, goal["measured"])
-                lines += _row(label, _named(goal["against"], row), _ratio(goal["at_least"]), shown, bound)
+                lines += _row(label, _named(goal["against"], row), f"{goal['at_least']:g}", shown, bound)
                 count, met = count + 1, met + (goal["met"] is True)
         for fit in result.get("growth", []):
             mark = _MARKS[fit["met"]]
@@ -105,7 +108,7 @@ def _named(name: str, row: dict[str, Any]) -> str:
 
 
 def _ratio(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _time(microseconds: float) -> str:
@@ -121,15 +124,20 @@ def _figures(row: dict[str, Any]) -> tuple[str, str]:
         return "missing", f'<span class="claim-note">{html.escape(row["missing"])}</span>'
     spread = f'<span class="claim-note">{_ratio(row["low"])} to {_ratio(row["high"])}</span>'
     ratio = f"{_ratio(row['ratio'])} {spread}" if row["high"] > row["low"] else "1"
-    rate = row.get("millions_per_second")
-    return _time(row["microseconds"]) + (f", {rate:.3g} M/s" if rate else ""), ratio
+    return _time(row["microseconds"]) + _rate(row.get("millions_per_second")), ratio
+
+
+def _rate(millions: float | None) -> str:
+    if millions is None:
+        return ""
+    return f", {millions:.3g} M/s" if millions < 1000 else f", {millions / 1000:.3g} G/s"
 
 
 def _goal(goal: dict[str, Any] | None) -> str:
     if goal is None:
         return ""
     mark = _MARKS[goal["met"]]
-    return f'{_ratio(goal["at_least"])} <span class="goal goal-{mark}">{mark}</span>'
+    return f'{goal["at_least"]:g} <span class="goal goal-{mark}">{mark}</span>'
 
 
 def _provenance(result: dict[str, Any]) -> str:
@@ -204,14 +212,14 @@ def growth_figure(fits: Sequence[dict[str, Any]]) -> Any:
     """Time against size, both logarithmic."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 3.6))
+    figure = Figure(figsize=(7.2, 3.4 + 0.25 * len(fits)))
     axis = figure.subplots()
     for i, fit in enumerate(fits):
         color = PALETTE[("blue", *COLORS)[i % 8]]
         label = f"{fit['name']}: exponent {fit['exponent']:.2f}"
         axis.loglog(fit["x"], fit["seconds"], MARKERS[i % 8] + "-", color=color, markersize=5, label=label)
     axis.set(xlabel="size", ylabel="seconds")
-    axis.legend(fontsize=9)
+    figure.legend(loc="outside lower center", fontsize=9)
     return figure
 
 

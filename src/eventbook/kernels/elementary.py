@@ -94,14 +94,16 @@ def expm1(x):
 def exp2_turning(x, y):
     """2^x e^(i pi y) as (real, imaginary); x saturates as in `exp2`.
 
-    In powers of two and half-turns rounding takes one subtraction each, and what it takes off is exact. Whole
-    half-turns leave sine and cosine with one common sign, which the modulus carries.
+    In powers of two and half-turns rounding takes one subtraction each, and what it
+    takes off is exact. Whole half-turns leave sine and cosine with one common sign,
+    which the modulus carries.
     """
     rounded = y + _SHIFT
     r = y - (rounded - _SHIFT)
     q = r * r
     p = ((_SIN_PI[3] * q + _SIN_PI[2]) * q + _SIN_PI[1]) * q + _SIN_PI[0]
-    c = (((_COS_PI[4] * q + _COS_PI[3]) * q + _COS_PI[2]) * q + _COS_PI[1]) * q + _COS_PI[0]
+    c = ((_COS_PI[4] * q + _COS_PI[3]) * q + _COS_PI[2]) * q + _COS_PI[1]
+    c = c * q + _COS_PI[0]
     modulus = negated_if_odd(exp2(x), rounded)
     return modulus * (c * q + _ONE), modulus * (r * (p * q + _PI))
 
