@@ -274,8 +274,8 @@ def crossovers() -> Iterator[dict[str, Any]]:
     def by_activity(activity: float) -> dict[str, Work]:
         inputs = sparse_activity(activity)
         return {
-            "dense": rotating(lambda x: linear(x, weight), inputs),
-            "rows": rotating(lambda x: event_matvec(x, matrix), inputs),
+            "torch, dense": rotating(lambda x: linear(x, weight), inputs),
+            "ours, rows": rotating(lambda x: event_matvec(x, matrix), inputs),
         }
 
     def by_density(activity: float) -> Callable[[float], dict[str, Work]]:
@@ -285,9 +285,9 @@ def crossovers() -> Iterator[dict[str, Any]]:
             by_target = torch.where(mask, matrix, 0).t().contiguous().to_sparse_csr()
             inputs = sparse_activity(activity)
             return {
-                "rows": rotating(lambda x: event_matvec(x, matrix), inputs),
-                "csr": rotating(lambda x: event_csr(x, by_source), inputs),
-                "torch csr": rotating(lambda x: by_target @ x[0], inputs),
+                "ours, rows": rotating(lambda x: event_matvec(x, matrix), inputs),
+                "ours, compressed rows": rotating(lambda x: event_csr(x, by_source), inputs),
+                "torch, CSR": rotating(lambda x: by_target @ x[0], inputs),
             }
 
         return works

@@ -227,13 +227,18 @@ def curves_figure(curves: Sequence[dict[str, Any]]) -> Any:
     """A panel per sweep: time of each way to compute the same, against what was varied."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.9 * len(curves), 3.8))
+    ways = list(dict.fromkeys(name for curve in curves for name in curve["seconds"]))
+    figure = Figure(figsize=(3.0 * len(curves), 3.4))
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for axis, curve in zip(axes, curves, strict=True):
-        for i, (name, seconds) in enumerate(curve["seconds"].items()):
-            color = PALETTE[("blue", *COLORS)[i % 8]]
-            micro = [1e6 * s for s in seconds]
-            axis.loglog(curve["x"], micro, MARKERS[i % 8] + "-", color=color, markersize=4, label=name)
-        axis.set(title=curve["name"], xlabel=curve["label"], ylabel="µs")
-        axis.legend(fontsize=8)
+        for name, seconds in curve["seconds"].items():
+            i = ways.index(name)
+            color, micro = PALETTE[("blue", *COLORS)[i % 8]], [1e6 * s for s in seconds]
+            axis.loglog(curve["x"], micro, MARKERS[i % 8] + "-", color=color, markersize=4)
+        axis.set(title=curve["name"], xlabel=curve["label"])
+        axis.yaxis.set_minor_formatter("")
+    axes[0].set_ylabel("µs")
+    for i, name in enumerate(ways):
+        axes[0].plot([], [], MARKERS[i % 8] + "-", color=PALETTE[("blue", *COLORS)[i % 8]], label=name)
+    figure.legend(loc="outside lower center", ncols=len(ways), fontsize=9)
     return figure
