@@ -18,6 +18,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `load_pairs_part`, `store_pairs_part` | the same for n <= 16 pairs |
 | `stream(a, i, v)`, `stream_pairs(a, i, even, odd)` | as `store`, past the cache; a[i] aligned to 64 bytes |
 | `scratch(n)` | n zeros to work on, at the start of a cache line: a vector across two lines costs twice |
+| `announce_load(a, i)`, `announce_store(a, i)` | ask early for the cache line of a[i] |
 | `lane_sum(v)` | sum of the lanes, float32 |
 | `nonzero_bits(v)`, `lowest_bit(n)` | lanes that are not 0 as bits of an integer; number of its lowest bit |
 | `minimum(v, w)`, `maximum(v, w)` | lane by lane; the second operand where the first is NaN |
@@ -371,6 +372,41 @@ def stream(typingctx, a, i, v):
         return context.get_dummy_value()
 
     return types.void(a, types.intp, float32x16), codegen
+
+
+def _prefetch(context, builder, array_type, args, writing):
+    place = builder.bitcast(_address(context, builder, array_type, *args), ir.IntType(8).as_pointer())
+    kinds = ir.FunctionType(ir.VoidType(), [place.type, _INT, _INT, _INT])
+    prefetch = cgutils.get_or_insert_function(builder.module, kinds, "llvm.prefetch.p0")
+    nearest_cache, data = _INT(3), _INT(1)
+    builder.call(prefetch, [place, _INT(writing), nearest_cache, data])
+
+
+@intrinsic
+def announce_load(typingctx, a, i):
+    """Ask for the cache line of a[i], which will be read; i may lie outside of a."""
+    _check(a)
+
+    def codegen(context, builder, sig, args):
+        _prefetch(context, builder, sig.args[0], args, writing=0)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), codegen
+
+
+@intrinsic
+def announce_store(typingctx, a, i):
+    """Ask for the cache line of a[i], which will be written; i may lie outside of a.
+
+    Stores become visible in their order: one whose line is missing holds up all behind it.
+    """
+    _check(a)
+
+    def codegen(context, builder, sig, args):
+        _prefetch(context, builder, sig.args[0], args, writing=1)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), codegen
 
 
 @intrinsic

@@ -7,7 +7,9 @@ An array (batch, time, channel, state) would be 16 times as large as everything 
 The state lives in the innermost cache, 16 channels side by side and the states of a channel in the inner
 loop. The backward pass needs the states again: the forward pass keeps one in every `CHUNK` elements of
 time, and going back each chunk is computed once more. Sums over channels (the gradients to B and C) are
-collected lane by lane for a whole chunk and added up once at its end.
+collected lane by lane for a whole chunk and added up once at its end. A block of channels is one cache line
+of each element, so a walk through time jumps from line to line, which prefetchers do not follow: what the
+next chunk will touch is announced.
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
@@ -43,6 +45,8 @@ from eventbook.kernels.elementary import exp2, expm1
 from eventbook.kernels.vectors import (
     LANES,
     absolute,
+    announce_load,
+    announce_store,
     lane_sum,
     load,
     load_part,
@@ -162,6 +166,7 @@ def forward(u, delta, steps, gap, b, c, y, state, checkpoints, kind, rule, rate,
     empty. state: h_0 on entry, h_L on return. checkpoints: (batch, chunks * packed) to be filled, or empty.
     """
     time, blocks, size = b.shape[1] // states, (width + LANES - 1) // LANES, states * LANES
+    ahead = CHUNK * width
     for row in range(b.shape[0]):
         given, gaps, to_state, from_state = steps[row], gap[row], b[row], c[row]
         x_in, delta_in, out, carry, kept = u[row], delta[row], y[row], state[row], checkpoints[row]
@@ -175,6 +180,9 @@ def forward(u, delta, steps, gap, b, c, y, state, checkpoints, kind, rule, rate,
                         store(kept, place + k, load(carry, base + k))
                 for t in range(first, min(first + CHUNK, time)):
                     at, bt = t * width + d, t * states
+                    announce_load(x_in, at + ahead)
+                    announce_load(delta_in, at + ahead)
+                    announce_store(out, at + ahead)
                     x, dt = _load(x_in, at, n), _load(delta_in, at, n)
                     step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
                     drive, total = dt * x, x * load(skip, d)
@@ -205,7 +213,7 @@ def backward(
     x = scratch((CHUNK + 1) * size)  # states before and after each element of a chunk
     decays, for_b, for_c = scratch(CHUNK * size), scratch(CHUNK * size), scratch(CHUNK * size)
     for_gap, for_a = scratch(CHUNK * LANES), scratch(size)
-    packed, padded = blocks * size, blocks * LANES
+    packed, padded, ahead = blocks * size, blocks * LANES, CHUNK * width
     for row in range(b.shape[0]):
         given, gaps, to_state, from_state = steps[row], gap[row], b[row], c[row]
         x_in, delta_in, arriving, falling, kept = u[row], delta[row], g[row], carry[row], checkpoints[row]
@@ -221,6 +229,11 @@ def backward(
                     store(x, k, load(kept, place + k))
                 for t in range(first, last):
                     at, bt, now = t * width + d, t * states, (t - first) * size
+                    announce_store(to_u, at)
+                    announce_store(to_delta, at)
+                    announce_load(arriving, at)
+                    announce_load(x_in, at - ahead)
+                    announce_load(delta_in, at - ahead)
                     dt = _load(delta_in, at, n)
                     step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
                     incoming = _load(x_in, at, n)
