@@ -290,12 +290,16 @@ def wait_until(happened: Callable[[], object], seconds: float = 60) -> None:
 
 
 def kernels_of(pid: int) -> list[psutil.Process]:
-    """Kernels below a process."""
-    try:
-        below = psutil.Process(pid).children(recursive=True)
-        return [child for child in below if "ipykernel_launcher" in " ".join(child.cmdline())]
-    except psutil.Error:
-        return []
+    """Kernels below a process; other children may end while this looks at them."""
+
+    def is_kernel(child: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return "ipykernel_launcher" in " ".join(child.cmdline())
+        return False
+
+    with contextlib.suppress(psutil.Error):
+        return [child for child in psutil.Process(pid).children(recursive=True) if is_kernel(child)]
+    return []
 
 
 def copy_project(tree: Path, root: Path) -> Path:

@@ -6,7 +6,6 @@ array(x)                                                              a NumPy vi
 """
 
 from collections.abc import Sequence
-from functools import cache
 from math import prod
 from typing import Any
 
@@ -23,11 +22,6 @@ POOLED_BYTES = 1 << 22  # results of this size and more share a pool of memory
 ALIGNMENT = 64  # bytes; of an address that may be written past the caches
 CACHE_BYTES = 1 << 23  # results above this size are written so
 _PARTS: dict[Any, Any] = {np.dtype(np.complex64): np.float32, np.dtype(np.complex128): np.float64}
-
-
-@cache
-def _names(spelled: str) -> tuple[str, ...]:
-    return tuple(spelled.split())
 
 
 def _shape(of: Sequence[Any]) -> str:
@@ -58,7 +52,7 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
     for name, (tensor, spelled) in tensors.items():
         if tensor is None:
             continue
-        names, lengths = _names(spelled), tensor.shape
+        names, lengths = spelled.split(), tensor.shape
         if not (tensor.is_cpu or tensor.is_meta):
             raise ValueError(f"{name} must be on the CPU, where the kernels run, got {tensor.device}")
         fits = len(lengths) == len(names)
@@ -66,7 +60,7 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
         for axis, length in zip(names, lengths, strict=False):
             fits = fits and sizes.setdefault(axis, length) == length
         if not fits:
-            meaning = f" = {_shape(expected)}" if expected != list(names) else ""
+            meaning = f" = {_shape(expected)}" if expected != names else ""
             raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(lengths)}")
     return sizes
 
