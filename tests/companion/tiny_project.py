@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -247,7 +248,7 @@ def eventbook(root: Path, *arguments: str, **extra: str) -> subprocess.Completed
 
 
 def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the command line and go on."""
+    """Start the command line and go on; it hears interrupts even if the tests run where they are ignored."""
     return subprocess.Popen(
         [sys.executable, "-m", "eventbook.companion", *arguments],
         cwd=root,
@@ -256,6 +257,7 @@ def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
