@@ -3,7 +3,7 @@
 python benchmarks/event_scan.py [path of the JSON]
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,8 @@ def inputs(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor, tor
     return lam, gap, torch.randn(*shape, dtype=torch.complex64, generator=generator)
 
 
-def in_jax(jax: Any, lam: torch.Tensor, gap: torch.Tensor, b: torch.Tensor, g: torch.Tensor | None) -> Work:
-    """jax with the exponential inside the loop; with a cotangent `g`, forward and backward."""
-    eigenvalues, gaps, drive = (jax.numpy.asarray(x.detach().numpy()) for x in (lam, gap, b))
+def states_in_jax(jax: Any) -> Callable[[Any, Any, Any], Any]:
+    """A function (eigenvalues, gaps, drive) -> states, with the exponential inside jax's loop."""
 
     def states(eigenvalues: Any, gaps: Any, drive: Any) -> Any:
         def step(h: Any, x: Any) -> Any:
@@ -37,6 +36,13 @@ def in_jax(jax: Any, lam: torch.Tensor, gap: torch.Tensor, b: torch.Tensor, g: t
         swapped = jax.numpy.swapaxes(gaps, 0, 1), jax.numpy.swapaxes(drive, 0, 1)
         return jax.numpy.swapaxes(jax.lax.scan(step, jax.numpy.zeros_like(drive[:, 0]), swapped)[1], 0, 1)
 
+    return states
+
+
+def in_jax(jax: Any, lam: torch.Tensor, gap: torch.Tensor, b: torch.Tensor, g: torch.Tensor | None) -> Work:
+    """jax with the exponential inside the loop; with a cotangent `g`, forward and backward."""
+    eigenvalues, gaps, drive = (jax.numpy.asarray(x.detach().numpy()) for x in (lam, gap, b))
+    states = states_in_jax(jax)
     if g is None:
         compiled = jax.jit(states)
         return lambda: compiled(eigenvalues, gaps, drive).block_until_ready()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from event_scan import states_in_jax
 from eventbook.kernels.scans import event_scan
 from harness import Case, Goal, Missing, Work, main, of_peer
 
@@ -28,6 +29,7 @@ PEERS = {
 WIDTH, STATE, CHANNELS, CLASSES = 96, 128, 700, 20  # SHD medium: H, P, tokens, digits in two languages
 STRIDES = (8, 1, 1, 8, 1, 1)  # two stages of three layers, the first of each pools eight events
 Scan = Callable[[Tensor, Tensor, Tensor], Tensor]
+Step = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
 
 @dataclass
@@ -76,8 +78,8 @@ def batch(rng: np.random.Generator, count: int, length: int) -> tuple[np.ndarray
 # --- torch, the scan as a parameter ------------------------------------------------------------------------
 
 
-def in_torch(model: tuple[np.ndarray, list[Layer], np.ndarray], scan: Scan) -> tuple[list[Tensor], Any]:
-    """The leaves, and a function from a batch to loss and gradients."""
+def in_torch(model: tuple[np.ndarray, list[Layer], np.ndarray], scan: Scan) -> Step:
+    """A function from a batch to loss and gradients."""
 
     def leaf(values: np.ndarray) -> Tensor:
         return torch.tensor(values).requires_grad_()
@@ -107,7 +109,7 @@ def in_torch(model: tuple[np.ndarray, list[Layer], np.ndarray], scan: Scan) -> t
         value = loss(*given)
         return value.detach(), torch.autograd.grad(value, leaves)
 
-    return leaves, step
+    return step
 
 
 def by_kernel(threads: int) -> Scan:
@@ -138,13 +140,7 @@ def in_jax(jax: Any, model: tuple[np.ndarray, list[Layer], np.ndarray], associat
     def tree(lam: Any, gap: Any, driven: Any) -> Any:
         return jax.lax.associative_scan(combine, (jnp.exp(lam * gap[..., None]), driven), axis=1)[1]
 
-    def loop(lam: Any, gap: Any, driven: Any) -> Any:
-        def step(h: Any, now: Any) -> Any:
-            h = jnp.exp(lam * now[0][:, None]) * h + now[1]
-            return h, h
-
-        swapped = jnp.swapaxes(gap, 0, 1), jnp.swapaxes(driven, 0, 1)
-        return jnp.swapaxes(jax.lax.scan(step, jnp.zeros_like(driven[:, 0]), swapped)[1], 0, 1)
+    scan = tree if associative else states_in_jax(jax)
 
     def pooled(x: Any, stride: int) -> Any:
         return x.reshape(x.shape[0], -1, stride, *x.shape[2:]).mean(2)
@@ -161,7 +157,7 @@ def in_jax(jax: Any, model: tuple[np.ndarray, list[Layer], np.ndarray], associat
             lam = w["lam"] * jnp.exp(w["log_step"])
             parts = (u @ w["into"]).reshape(*u.shape[:2], STATE, 2)
             driven = (parts[..., 0] + 1j * parts[..., 1]) * (jnp.expm1(lam) / w["lam"])
-            states = (tree if associative else loop)(lam, gap, driven)[:, ::stride]
+            states = scan(lam, gap, driven)[:, ::stride]
             flat = jnp.stack([states.real, states.imag], -1).reshape(*states.shape[:2], -1)
             y = flat @ w["out"] + w["through"] * pooled(u, stride)
             y = y * jax.nn.sigmoid(jax.nn.gelu(y) @ w["gate"] + w["bias"])
@@ -193,12 +189,12 @@ def training(count: int, length: int, threads: int) -> Case:
     model, given = weights(rng), batch(rng, count, length)
     tensors = [torch.from_numpy(x) for x in given]
     torch.set_num_threads(threads)
-    _, ours = in_torch(model, by_kernel(threads))
+    ours = in_torch(model, by_kernel(threads))
     found = ours(*tensors)
     reference = float(found[0]), [x.numpy() for x in found[1]]
 
     def with_s5(s5: Any) -> Work:
-        _, step = in_torch(model, by_s5(s5))
+        step = in_torch(model, by_s5(s5))
         value, gradients = step(*tensors)
         agree("s5-pytorch", reference, (value, [x.numpy() for x in gradients]))
         return lambda: step(*tensors)

@@ -343,12 +343,21 @@ def main(
     fits: Callable[[], Iterable[dict[str, Any]]] = lambda: (),
     curves: Callable[[], Iterable[dict[str, Any]]] = lambda: (),
 ) -> None:
-    """Measure all cases of a script, print them and write ``results/<script>.json`` (or the path given)."""
+    """Measure all cases of a script, print and record them."""
     restart_with_environment()
     begin, machine = time.perf_counter(), hardware()
     measured = [measure(case) for case in cases()]
     grown, crossing = list(fits()), list(curves())
-    report(title, measured, grown)
+    record(script, title, machine, begin, measured, grown, crossing)
+
+
+def record(
+    script: str, title: str, machine: dict[str, Any], begin: float,
+    cases: list[dict[str, Any]], fits: list[dict[str, Any]], curves: list[dict[str, Any]],
+    rounds: int = ROUNDS,
+) -> None:  # fmt: skip
+    """Print what was measured since `begin` and write ``results/<script>.json`` (or the path given)."""
+    report(title, cases, fits)
     chosen = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     target = chosen or Path(script).parent / "results" / f"{Path(script).stem}.json"
     write(
@@ -356,10 +365,10 @@ def main(
         {
             "title": title,
             "hardware": machine,
-            "rounds": ROUNDS,
+            "rounds": rounds,
             "seconds": round(time.perf_counter() - begin, 1),
-            "cases": measured,
-            "growth": grown,
-            "curves": crossing,
+            "cases": cases,
+            "growth": fits,
+            "curves": curves,
         },
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import hardware, report, restart_with_environment, write
+from harness import hardware, record, restart_with_environment
 
 REPEATS = 3
 IMPORT = "import eventbook.kernels.scans, eventbook.kernels.events, eventbook.kernels.encoders"
@@ -177,20 +177,7 @@ def main() -> None:
     cases.append(case("first calls, kernels in the cache", "every kernel", warm))
     cases.append(case("importing the kernels", "with torch and numba", imports, 2))
     cases.append(case("importing the kernels", "torch and numba loaded", ours))
-    report("Start", cases, [])
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "start.json"
-    write(
-        target,
-        {
-            "title": "Start",
-            "hardware": machine,
-            "rounds": REPEATS,
-            "seconds": round(time.perf_counter() - begin, 1),
-            "cases": cases,
-            "growth": [],
-            "curves": [],
-        },
-    )
+    record(__file__, "Start", machine, begin, cases, [], [], rounds=REPEATS)
 
 
 if __name__ == "__main__":

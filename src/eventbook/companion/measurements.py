@@ -23,7 +23,6 @@ from .theme import PALETTE, use_theme
 
 COLORS = ("orange", "green", "vermilion", "purple", "sky", "grey", "black")
 MARKERS = "osD^vPX*"
-_MARKS = {True: "met", False: "missed", None: "open"}
 
 
 def results_of(project: Project) -> dict[str, dict[str, Any]]:
@@ -53,7 +52,7 @@ def table(result: dict[str, Any]) -> str:
     lines += _row("Case", "Way", "Time", "Times ours", "Goal")
     for case in result["cases"]:
         goals = {goal["against"]: goal for goal in case["goals"]}
-        label = f"**{case['kernel']}**, {case['case']}, {_threads(case['threads'])}"
+        label = _label(case, bold="**")
         if unit := case.get("unit"):
             label += f' <span class="claim-note">rates: {unit}</span>'
         for name, row in case["competitors"].items():
@@ -72,16 +71,16 @@ def goals_table(results: dict[str, dict[str, Any]]) -> str:
             for goal in case["goals"]:
                 row = case["competitors"][goal["against"]]
                 found = "missing" if goal["measured"] is None else _ratio(goal["measured"])
-                mark = _MARKS[goal["met"]]
-                label = f"{case['kernel']}, {case['case']}, {_threads(case['threads'])}"
-                label, before = ("" if label == before else label), label
-                shown = f'{found} <span class="goal goal-{mark}">{mark}</span>'
+                label = _label(case)
+                shown_label, before = ("" if label == before else label), label
+                shown = _marked(found, goal["met"])
                 bound = "" if row.get("limit") else _at_the_limit(case, goal["measured"])
-                lines += _row(label, _named(goal["against"], row), f"{goal['at_least']:g}", shown, bound)
+                lines += _row(
+                    shown_label, _named(goal["against"], row), f"{goal['at_least']:g}", shown, bound
+                )
                 count, met = count + 1, met + (goal["met"] is True)
         for fit in result.get("growth", []):
-            mark = _MARKS[fit["met"]]
-            shown = f'{fit["exponent"]:.2f} <span class="goal goal-{mark}">{mark}</span>'
+            shown = _marked(f"{fit['exponent']:.2f}", fit["met"])
             wanted = f"{fit['expected']:g} ± {fit['within']:g}"
             lines += _row(f"cost of {fit['name']}", "exponent of the growth", wanted, shown, "")
             count, met = count + 1, met + (fit["met"] is True)
@@ -96,6 +95,15 @@ def _at_the_limit(case: dict[str, Any], measured: float | None) -> str:
 
 def _row(*texts: str) -> list[str]:
     return [f"{'*' if i == 0 else ' '} - {text}".rstrip() for i, text in enumerate(texts)]
+
+
+def _label(case: dict[str, Any], bold: str = "") -> str:
+    return f"{bold}{case['kernel']}{bold}, {case['case']}, {_threads(case['threads'])}"
+
+
+def _marked(text: str, met: bool | None) -> str:
+    mark = {True: "met", False: "missed", None: "open"}[met]
+    return f'{text} <span class="goal goal-{mark}">{mark}</span>'
 
 
 def _threads(count: int) -> str:
@@ -136,8 +144,7 @@ def _rate(millions: float | None) -> str:
 def _goal(goal: dict[str, Any] | None) -> str:
     if goal is None:
         return ""
-    mark = _MARKS[goal["met"]]
-    return f'{goal["at_least"]:g} <span class="goal goal-{mark}">{mark}</span>'
+    return _marked(f"{goal['at_least']:g}", goal["met"])
 
 
 def _provenance(result: dict[str, Any]) -> str:

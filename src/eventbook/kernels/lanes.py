@@ -18,26 +18,22 @@ the code is portable.
 # mypy: disable-error-code="no-untyped-def"
 # Kernels are typed by Numba, at every call.
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from eventbook.kernels.aligned import aligned
 from eventbook.kernels.compile import kernel
 
 LANE_BITS = 4
 LANES = 1 << LANE_BITS
-LINE = 64  # bytes; a row of one vector across two lines costs twice
 
 
 @kernel()
 def new_lanes(n, width, like):
     """An uninitialised (n, width) array of the dtype of `like` that begins at a cache line."""
-    size = like.itemsize
-    longer = np.empty(n * width + LINE // size, like.dtype)
-    start = -longer.ctypes.data % LINE // size
-    return longer[start : start + n * width].reshape(n, width)
+    return aligned(n * width, like.dtype).reshape(n, width)
 
 
 def _check(*arrays):

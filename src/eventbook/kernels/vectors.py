@@ -40,6 +40,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from eventbook.kernels.aligned import aligned
 from eventbook.kernels.compile import kernel
 
 LANES = 16
@@ -329,10 +330,10 @@ def _interleaved(builder, even, odd):
 
 @kernel()
 def scratch(n):
-    """(n,) float32 zeros that begin at a multiple of 64 bytes."""
-    longer = np.zeros(n + LANES, np.float32)
-    start = -longer.ctypes.data % 64 // 4
-    return longer[start : start + n]
+    """(n,) float32 zeros that begin at a cache line."""
+    zeros = aligned(n, np.float32)
+    zeros[:] = 0
+    return zeros
 
 
 _PAIR = types.UniTuple(float32x16, 2)
