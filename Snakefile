@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import eventbook.companion
-from eventbook.companion.jobs import all_jobs
+from eventbook.companion.execution.jobs import all_jobs
 from eventbook.companion.project import Project
 
 project = Project.find()

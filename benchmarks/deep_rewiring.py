@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from eventbook.kernels.rewiring import deep_r_step, rewire
-from eventbook.kernels.sparse import sparse_gradients, sparse_product, to_lanes
-from eventbook.learning.compiled_training import train_compiled
-from eventbook.learning.deep_rewiring import DeepR
-from eventbook.learning.mlp_classifier import sparse_mlp
+from eventbook.kernels.rewiring.products import sparse_gradients, sparse_product, to_lanes
+from eventbook.kernels.rewiring.steps import deep_r_step, rewire
+from eventbook.learning.rewiring.compiled_training import train_compiled
+from eventbook.learning.rewiring.deep_r import DeepR
+from eventbook.learning.rewiring.mlp_classifier import sparse_mlp
 from harness import Case, Goal, Missing, Work, growth, main
 
 SIZES, CONNECTIVITIES = (784, 300, 100, 10), (0.01, 0.03, 0.30)

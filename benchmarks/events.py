@@ -28,8 +28,8 @@ from eventbook.kernels.events import (
 )
 from eventbook.kernels.events import csr as csr_module
 from eventbook.kernels.events import matvec as matvec_module
-from eventbook.kernels.limits import triad
-from eventbook.kernels.tensors import new
+from eventbook.kernels.machinery.limits import triad
+from eventbook.kernels.machinery.tensors import new
 from harness import WITHOUT_CALL, Case, Goal, Work, curve, growth, main
 
 UNITS, GATES, EMBEDDING, STEPS = 1344, 4032, 128, 64

@@ -125,7 +125,7 @@ def version(distribution: str) -> str | None:
 
 def without_call(module: ModuleType, work: Work) -> Work:
     """The kernel that a module runs last in `work`: on the same arrays, without checks, torch, new memory."""
-    from eventbook.kernels.threads import over_batch
+    from eventbook.kernels.machinery.threads import over_batch
 
     seen: list[tuple[Any, ...]] = []
 
@@ -148,9 +148,9 @@ def triad(bytes_moved: int, threads: int = 1, *, past_cache: bool = True) -> Wor
     """z = x + s y over three arrays of `bytes_moved` bytes in all, by vectors of our own."""
     import torch
 
-    from eventbook.kernels.limits import triad as walk
-    from eventbook.kernels.tensors import new
-    from eventbook.kernels.threads import over_batch
+    from eventbook.kernels.machinery.limits import triad as walk
+    from eventbook.kernels.machinery.tensors import new
+    from eventbook.kernels.machinery.threads import over_batch
 
     count = max(1, bytes_moved // 12 // threads // 16) * 16
     x, y, z = (new((threads, count), torch.empty(0)).numpy() for _ in range(3))
@@ -161,9 +161,9 @@ def triad(bytes_moved: int, threads: int = 1, *, past_cache: bool = True) -> Wor
 
 def multiply_add(operations: int, threads: int = 1) -> Work:
     """As many floating-point operations (two per multiply-add) on registers as a kernel needs."""
-    from eventbook.kernels.limits import OPERATIONS_PER_TURN
-    from eventbook.kernels.limits import multiply_add as walk
-    from eventbook.kernels.threads import over_batch
+    from eventbook.kernels.machinery.limits import OPERATIONS_PER_TURN
+    from eventbook.kernels.machinery.limits import multiply_add as walk
+    from eventbook.kernels.machinery.threads import over_batch
 
     out = np.zeros((threads, 16), np.float32)
     turns = max(1, operations // OPERATIONS_PER_TURN // threads)

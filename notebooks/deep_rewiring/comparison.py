@@ -47,16 +47,7 @@ import torch
 
 from eventbook.companion.notebook import PALETTE, keep, record, recorded, use_theme
 from eventbook.datasets import load_digits, load_mnist, tensorflow_validation_split
-from eventbook.learning.compiled_training import train_compiled
-from eventbook.learning.deep_rewiring import DeepR, SoftDeepR, SoftSparseLinear
-from eventbook.learning.mlp_classifier import (
-    accuracy,
-    dense_mlp,
-    exponential_decay,
-    sparse_mlp,
-    train,
-)
-from eventbook.learning.sparse_baselines import (
+from eventbook.learning.rewiring.baselines import (
     SET,
     FixedRandom,
     L1Shrinkage,
@@ -64,7 +55,16 @@ from eventbook.learning.sparse_baselines import (
     RigL,
     connectivity_of,
 )
-from eventbook.learning.sparse_linear import FreeSparseLinear
+from eventbook.learning.rewiring.compiled_training import train_compiled
+from eventbook.learning.rewiring.deep_r import DeepR, SoftDeepR, SoftSparseLinear
+from eventbook.learning.rewiring.mlp_classifier import (
+    accuracy,
+    dense_mlp,
+    exponential_decay,
+    sparse_mlp,
+    train,
+)
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear
 
 torch.set_num_threads(1)
 use_theme()

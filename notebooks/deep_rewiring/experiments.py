@@ -55,11 +55,15 @@ from matplotlib.colors import LogNorm, Normalize
 
 from eventbook.companion.notebook import PALETTE, keep, record, recorded, use_theme
 from eventbook.datasets import load_digits, load_mnist, tensorflow_validation_split
-from eventbook.learning.compiled_training import train_compiled
-from eventbook.learning.deep_rewiring import DeepR, gdnoise_from_temperature
-from eventbook.learning.mlp_classifier import accuracy, exponential_decay, sparse_mlp
-from eventbook.learning.sparse_baselines import FixedRandom
-from eventbook.learning.sparse_linear import FreeSparseLinear
+from eventbook.learning.rewiring.baselines import FixedRandom
+from eventbook.learning.rewiring.compiled_training import train_compiled
+from eventbook.learning.rewiring.deep_r import DeepR, gdnoise_from_temperature
+from eventbook.learning.rewiring.mlp_classifier import (
+    accuracy,
+    exponential_decay,
+    sparse_mlp,
+)
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear
 
 torch.set_num_threads(1)
 use_theme()
@@ -395,7 +399,7 @@ record(
 # classify the test images with what was read.
 
 # %%
-from eventbook.learning.mlp_classifier import dense_mlp
+from eventbook.learning.rewiring.mlp_classifier import dense_mlp
 from eventbook.spinnaker import CORE_BYTES, pack, unpack
 
 packed = [pack(layer) for layer in network[::2]]
@@ -511,7 +515,7 @@ if grid:
 # ```
 
 # %% tags=["hide-input"]
-from eventbook.learning.mlp_classifier import halving_until
+from eventbook.learning.rewiring.mlp_classifier import halving_until
 
 if chip_seeds:
     recipe = {
@@ -545,7 +549,7 @@ print("accuracy of the runs:", ", ".join(f"{100 * a:.2f} %" for a in chip))
 
 # %% tags=["hide-input"]
 from eventbook.datasets import load_spoken_digits
-from eventbook.learning.deep_rewiring import other_parameters, sparsify
+from eventbook.learning.rewiring.deep_r import other_parameters, sparsify
 
 SPEECH_DENSITIES = (0.02, 0.05, 0.20, 1.0)
 

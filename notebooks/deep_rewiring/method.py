@@ -48,14 +48,14 @@ import torch
 from IPython.display import Markdown, display
 
 from eventbook.companion.notebook import PALETTE, record, use_theme
-from eventbook.kernels import rewiring
-from eventbook.learning import posterior
-from eventbook.learning.deep_rewiring import (
+from eventbook.kernels.rewiring import steps
+from eventbook.learning.rewiring import posterior
+from eventbook.learning.rewiring.deep_r import (
     DeepR,
     SparseLinear,
     temperature_from_gdnoise,
 )
-from eventbook.learning.mlp_classifier import sparse_mlp
+from eventbook.learning.rewiring.mlp_classifier import sparse_mlp
 
 torch.set_num_threads(1)
 use_theme()
@@ -121,7 +121,7 @@ record(
 # dormant one, drawn uniformly, takes its place at $\theta = 0$. That is all of Deep Rewiring. In numbers:
 
 # %%
-show_code(rewiring.deep_r_step_reference)
+show_code(steps.deep_r_step_reference)
 
 # %% [markdown]
 # This readable version looks at all $M$ potential connections in order to find the dormant ones. The kernel
@@ -134,7 +134,7 @@ show_code(rewiring.deep_r_step_reference)
 # ```
 
 # %%
-show_code(rewiring.rewire, rewiring.ranks_to_dormant)
+show_code(steps.rewire, steps.ranks_to_dormant)
 
 # %% [markdown]
 # Step by step, on a layer with eight potential connections and room for three:
@@ -150,7 +150,7 @@ for step in range(6):
         )
     )
     pull = np.array([0.02, 0.01, 0.03])
-    rewiring.deep_r_step(theta, index, pull, 8, 7, 0, step, 1.0, 0.02, 0.04)
+    steps.deep_r_step(theta, index, pull, 8, 7, 0, step, 1.0, 0.02, 0.04)
 print("step   " + "  ".join(f"  k={k}" for k in range(8)))
 for step, line in enumerate(lines):
     print(f"{step:4d}   {line}")
@@ -178,7 +178,7 @@ for step in range(300):
     (x @ dense.T - target).square().mean().backward()
     masked = dense.grad.view(-1)[layer.index] * layer.sign
     error = max(error, float((layer.theta.grad - masked).abs().max()))
-    theta_twin, index_twin, _ = rewiring.deep_r_step_reference(
+    theta_twin, index_twin, _ = steps.deep_r_step_reference(
         theta_twin,
         index_twin,
         masked.numpy(),
@@ -415,7 +415,7 @@ plt.show()
 # %%
 temperature = temperature_from_gdnoise(0.5, 1e-5)
 one_step = np.zeros(200_000)
-rewiring.update_active(
+steps.update_active(
     one_step,
     np.zeros_like(one_step),
     np.arange(one_step.size),

@@ -16,13 +16,13 @@ from html_pages import broken_links, is_outside, pages_of, read_page
 from pybtex import errors as pybtex_errors
 from pybtex.database import parse_file
 
-from eventbook.companion.book import jupyter_book, render
-from eventbook.companion.claims import Row, rows_by_chapter
+from eventbook.companion.book.render import jupyter_book, render
+from eventbook.companion.book.tables import write_tables
 from eventbook.companion.errors import UserError
-from eventbook.companion.jobs import all_jobs
-from eventbook.companion.ledger import read_ledger
+from eventbook.companion.execution.jobs import all_jobs
+from eventbook.companion.ledger.claims import Row, rows_by_chapter
+from eventbook.companion.ledger.ledger import read_ledger
 from eventbook.companion.project import Project
-from eventbook.companion.tables import write_tables
 
 ROOT = Path(__file__).parents[2]
 PROJECT = Project(ROOT, ROOT / "_build")

@@ -1,7 +1,7 @@
 """Every row of every ledger, in every profile it names, as a case of its own.
 
 A row that differs is a strict expected failure: that it begins to hold is a failure, too. The verdicts are
-decided by `eventbook.companion.claims`; here stands only what pytest has to know.
+decided by `eventbook.companion.ledger.claims`; here stands only what pytest has to know.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from eventbook.companion.claims import Row, rows_by_chapter, rows_of
-from eventbook.companion.ledger import Verdict
+from eventbook.companion.ledger.claims import Row, rows_by_chapter, rows_of
+from eventbook.companion.ledger.ledger import Verdict
 from eventbook.companion.project import Chapter, Project
 
 ROOT = Path(__file__).parents[2]

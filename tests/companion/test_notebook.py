@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eventbook.companion.errors import UserError
-from eventbook.companion.ledger import read_ledger
+from eventbook.companion.ledger.ledger import read_ledger
 from eventbook.companion.notebook import _cited, _judged, _number, keep, recorded
 from eventbook.companion.project import Project
 

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from eventbook.companion.checks import chapter_findings, findings
-from eventbook.companion.claims import collect_values, values_of
+from eventbook.companion.execution.jobs import Job, plan
 from eventbook.companion.files import read_json
-from eventbook.companion.jobs import Job, plan
-from eventbook.companion.ledger import read_ledger
-from eventbook.companion.pairs import parameters_of, read_notebook, read_source, tags
+from eventbook.companion.ledger.claims import collect_values, values_of
+from eventbook.companion.ledger.ledger import read_ledger
+from eventbook.companion.notebooks.pairs import parameters_of, read_notebook, read_source, tags
 from eventbook.companion.project import Chapter, Project
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbook.learning.sparse_linear import SparseLinear
+from eventbook.learning.rewiring.sparse_linear import SparseLinear
 from eventbook.spinnaker.connections import CORE_BYTES, pack, unpack
 
 

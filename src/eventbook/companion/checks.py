@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .book import check_version
-from .claims import Row, rows_of
+from .book.render import check_version
+from .book.tables import readme_with_counts
 from .errors import UserError
-from .jobs import Job, plan
-from .pairs import differences, edited_outputs, read_notebook, read_source
+from .execution.jobs import Job, plan
+from .ledger.claims import Row, rows_of
+from .notebooks.pairs import differences, edited_outputs, read_notebook, read_source
 from .project import Chapter, Project
-from .tables import readme_with_counts
 
 
 def findings(project: Project) -> Iterator[str]:

@@ -19,10 +19,10 @@ from .errors import UserError
 from .project import Project
 
 if TYPE_CHECKING:
-    from .claims import Row
-    from .jobs import Job
+    from .execution.jobs import Job
+    from .execution.running import Outcome
+    from .ledger.claims import Row
     from .project import Chapter
-    from .running import Outcome
 
 app = typer.Typer(
     help="Execute the chapters, check their claims, render the book, fork a chapter.",
@@ -72,7 +72,7 @@ def _selected(project: Project, names: list[str] | None) -> list[Chapter]:
 
 def _check_ledgers(chapters: Sequence[Chapter]) -> None:
     """Notebooks show the claims they decide: a ledger that cannot be read would fail each of them."""
-    from .ledger import read_ledger
+    from .ledger.ledger import read_ledger
 
     for chapter in chapters:
         read_ledger(chapter.ledger_path)
@@ -96,10 +96,10 @@ def run(
     one-off variant: its results go to a folder of their own and the committed notebooks stay as they are.
     A notebook that fails is kept for reading; the others finish; the exit status is 1.
     """
-    from .jobs import declared_parameters, plan, reuse_results
-    from .parameters import parse_assignments, typed_overrides
-    from .records import record_full
-    from .running import run_jobs
+    from .execution.jobs import declared_parameters, plan, reuse_results
+    from .execution.running import run_jobs
+    from .ledger.records import record_full
+    from .notebooks.parameters import parse_assignments, typed_overrides
 
     project, console = Project.find(), make_console()
     selected = _selected(project, chapters)
@@ -126,8 +126,8 @@ def run(
 
 def _print_variant(project: Project, chapter: Chapter, planned: Sequence[Job], console: Console) -> None:
     """Where a one-off variant is, and what its claims say."""
-    from .claims import collect_values, evaluate
-    from .ledger import read_ledger
+    from .ledger.claims import collect_values, evaluate
+    from .ledger.ledger import read_ledger
 
     folder = planned[0].folder
     rows = evaluate(chapter, read_ledger(chapter.ledger_path), collect_values(chapter, folder), {})
@@ -148,12 +148,12 @@ def build(
 
     With nothing changed since the last call, nothing is executed or rendered.
     """
-    from .book import check_version, render
-    from .claims import problems_of, rows_by_chapter
+    from .book.render import check_version, render
+    from .book.tables import readme_with_counts, write_tables
+    from .execution.jobs import all_jobs
+    from .execution.running import run_jobs
     from .files import write_atomically
-    from .jobs import all_jobs
-    from .running import run_jobs
-    from .tables import readme_with_counts, write_tables
+    from .ledger.claims import problems_of, rows_by_chapter
 
     project, console = Project.find(), make_console()
     check_version()
@@ -207,8 +207,8 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show every claim with its value and verdict; exit status 1 if a verdict is not the expected one."""
-    from .claims import problems_of, rows_of
-    from .profiles import PROFILES
+    from .ledger.claims import problems_of, rows_of
+    from .notebooks.profiles import PROFILES
 
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}; expected one of {', '.join(PROFILES)}")
@@ -279,10 +279,10 @@ def fork(
 
     The fork is a folder forks/NAME of plain notebook pairs: open it in Jupyter, edit it, rerun it.
     """
-    from .engines import choose_engine
-    from .forks import changed_parameters, create_fork, list_forks, open_fork, remove_fork
-    from .jobs import declared_parameters
-    from .parameters import parse_assignments, shown, typed_overrides
+    from .execution.engines import choose_engine
+    from .execution.jobs import declared_parameters
+    from .notebooks.parameters import parse_assignments, shown, typed_overrides
+    from .variants.forks import changed_parameters, create_fork, list_forks, open_fork, remove_fork
 
     project, console = Project.find(), make_console()
     modes = [list_, remove is not None, rerun is not None, chapter is not None]
@@ -320,8 +320,8 @@ def fork(
 
 
 def _run_fork(project: Project, made: Chapter, console: Console, jobs: int, engine: str) -> Outcome:
-    from .jobs import plan
-    from .running import run_jobs
+    from .execution.jobs import plan
+    from .execution.running import run_jobs
 
     # the original must be current, or the comparison would set code against code of another day
     original = project.chapter(made.slug)
@@ -329,7 +329,7 @@ def _run_fork(project: Project, made: Chapter, console: Console, jobs: int, engi
 
 
 def _compare(project: Project, made: Chapter, console: Console, outcome: Outcome) -> None:
-    from .comparison import render_comparison
+    from .variants.comparison import render_comparison
 
     page = render_comparison(project, made)
     console.print(f"comparison: {project.shown(page)}")
@@ -349,9 +349,9 @@ def sweep(
 
     eventbook sweep deep_rewiring -p temperature=0,1e-4,1e-3
     """
-    from .parameters import parse_assignments
-    from .running import run_jobs
-    from .sweeps import plan_sweep, render_sweep
+    from .execution.running import run_jobs
+    from .notebooks.parameters import parse_assignments
+    from .variants.sweeps import plan_sweep, render_sweep
 
     project, console = Project.find(), make_console()
     planned = plan_sweep(project.chapter(chapter), parse_assignments(parameter or []), profile)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from typing import Literal
 
-from .book import check_version
+from .book.render import check_version
 from .checks import findings
 from .errors import UserError
+from .execution.hardware import THREAD_VARIABLES, describe_machine, describe_versions
 from .files import write_atomically
-from .hardware import THREAD_VARIABLES, describe_machine, describe_versions
 from .project import Project
 
 NEEDED_GIB = 2.0

@@ -10,14 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .book.theme import PALETTE, use_theme
 from .errors import UserError
 from .files import read_json
-from .ledger import Claim, Ledger, read_ledger
+from .ledger.ledger import GLUE, Claim, Ledger, read_ledger
 from .project import Project
-from .theme import PALETTE, use_theme
-
-# the media type under which glue keeps a value, and the ledger finds it
-PREFIX = "application/papermill.record/"
 
 __all__ = ["PALETTE", "keep", "record", "recorded", "use_theme"]
 
@@ -109,8 +106,8 @@ def keep(**data: Any) -> None:
             raise UserError(f"keep({key}=...): expected plain JSON data ({error})") from None
         if shell is not None:
             shell.display_pub.publish(
-                data={f"{PREFIX}text/plain": plain},
-                metadata={"scrapbook": {"name": key, "mime_prefix": PREFIX}},
+                data={f"{GLUE}text/plain": plain},
+                metadata={"scrapbook": {"name": key, "mime_prefix": GLUE}},
             )
 
 

@@ -1,6 +1,6 @@
 """Learning rules that a user would import for their own network."""
 
-from eventbook.learning.deep_rewiring import (
+from eventbook.learning.rewiring.deep_r import (
     BudgetError,
     DeepR,
     GlobalDeepR,
@@ -10,7 +10,7 @@ from eventbook.learning.deep_rewiring import (
     other_parameters,
     sparsify,
 )
-from eventbook.learning.sparse_linear import FreeSparseLinear
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear
 
 __all__ = [
     "BudgetError",

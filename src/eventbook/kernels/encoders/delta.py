@@ -29,9 +29,9 @@ import numpy as np
 from jaxtyping import Float, Real
 from numpy.typing import NDArray
 
-from eventbook.kernels.compile import kernel
 from eventbook.kernels.encoders.levels import crossing_stamp, next_cell
 from eventbook.kernels.encoders.order import sort_by_time
+from eventbook.kernels.machinery.compile import kernel
 
 _TOKEN, _STAMP = 0, 1
 

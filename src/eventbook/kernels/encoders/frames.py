@@ -31,8 +31,8 @@ import numpy as np
 from jaxtyping import Int16
 from numpy.typing import NDArray
 
-from eventbook.kernels.compile import kernel
 from eventbook.kernels.encoders.events import EventColumns, Events, check_events, check_layout, rows_of
+from eventbook.kernels.machinery.compile import kernel
 
 MOST = np.iinfo(np.int16).max
 BLOCK = 1024  # events whose addresses are computed together, as vectors, before any is counted

@@ -30,7 +30,7 @@ Source: Lichtsteiner, Posch and Delbruck, IEEE JSSC 43(2), 2008 (the pixel); der
 
 import math
 
-from eventbook.kernels.compile import kernel
+from eventbook.kernels.machinery.compile import kernel
 
 
 @kernel(inline=True)

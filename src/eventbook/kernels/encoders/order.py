@@ -10,7 +10,7 @@ Source: Knuth, The Art of Computer Programming 3, 5.2.5.
 
 import numpy as np
 
-from eventbook.kernels.compile import kernel
+from eventbook.kernels.machinery.compile import kernel
 
 DIGIT = 11  # bits; 2,048 counters of 8 bytes stay in the innermost cache
 

@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eventbook.kernels.tensors import FLOATING, axes, same_dtype
+from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 
 LEAST_WEIGHT = 1e-6  # milliseconds; keeps the mean of simultaneous events defined
 

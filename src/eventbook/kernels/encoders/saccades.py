@@ -38,11 +38,11 @@ import numpy as np
 from jaxtyping import Int, Real
 from numpy.typing import NDArray
 
-from eventbook.kernels.compile import kernel
 from eventbook.kernels.encoders.events import EVENT, FIELDS, Events, events_of_rows
 from eventbook.kernels.encoders.levels import crossing_stamp, next_move
 from eventbook.kernels.encoders.order import sort_by_time
-from eventbook.kernels.random import derive, random_bits, uniform
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.random import derive, random_bits, uniform
 
 MARGIN = 3
 AMPLITUDE = 3.0

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from eventbook.kernels.events.csr import CSRBySource, event_csr
 from eventbook.kernels.events.matvec import event_matvec
-from eventbook.kernels.tensors import axes
+from eventbook.kernels.machinery.tensors import axes
 
 Way = Literal["dense", "rows", "csr"]
 LARGEST_CLASS = 4096  # sizes above are measured at this one: their weights are in memory as well

@@ -30,12 +30,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eventbook.kernels.compile import kernel
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.csr_matrix import CSRBySource
 from eventbook.kernels.events.matvec import check_mask
 from eventbook.kernels.events.rows import find
-from eventbook.kernels.tensors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.tensors import (
     FLOATING,
     array,
     axes,
@@ -43,7 +43,7 @@ from eventbook.kernels.tensors import (
     forbid_second_backward,
     same_dtype,
 )
-from eventbook.kernels.threads import over_batch
+from eventbook.kernels.machinery.threads import over_batch
 
 # --- kernels: the same code in both precisions -------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
-from eventbook.kernels.tensors import FLOATING, axes, same_dtype
+from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 
 
 @dataclass(frozen=True)

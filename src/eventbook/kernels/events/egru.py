@@ -35,7 +35,7 @@ from torch import Tensor
 
 from eventbook.kernels.events.counters import Operations
 from eventbook.kernels.events.egru_operator import egru, egru_backward
-from eventbook.kernels.tensors import FLOATING, axes, same_dtype
+from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 
 RESETS = ("threshold", "value", "none", "paper")
 

@@ -24,10 +24,10 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from eventbook.kernels.compile import kernel
 from eventbook.kernels.events.counters import BYTES, MACS, NEEDED
 from eventbook.kernels.events.rows import dot_rows
-from eventbook.kernels.vectors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.vectors import (
     LANES,
     absolute,
     load,

@@ -17,11 +17,11 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from eventbook.kernels.compile import kernel
-from eventbook.kernels.elementary import logistic, tanh
 from eventbook.kernels.events.counters import BYTES, EVENTS, MACS
 from eventbook.kernels.events.rows import add_rows, find
-from eventbook.kernels.vectors import LANES, load, load_part, splat, store, store_part, where
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.elementary import logistic, tanh
+from eventbook.kernels.machinery.vectors import LANES, load, load_part, splat, store, store_part, where
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 

@@ -13,8 +13,15 @@ from eventbook.kernels.events.counters import COLUMNS, no_counts
 from eventbook.kernels.events.egru_backward import backward
 from eventbook.kernels.events.egru_forward import forward
 from eventbook.kernels.events.matvec import row_gradient
-from eventbook.kernels.tensors import array, copy, flat, fold_into_batch, forbid_second_backward, new
-from eventbook.kernels.threads import over_batch
+from eventbook.kernels.machinery.tensors import (
+    array,
+    copy,
+    flat,
+    fold_into_batch,
+    forbid_second_backward,
+    new,
+)
+from eventbook.kernels.machinery.threads import over_batch
 
 
 def _removed(threshold: Tensor, reset: str) -> Any:

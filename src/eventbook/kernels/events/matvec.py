@@ -33,10 +33,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eventbook.kernels.compile import kernel
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.rows import add_rows, dot_rows, find
-from eventbook.kernels.tensors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.tensors import (
     FLOATING,
     array,
     axes,
@@ -44,7 +44,7 @@ from eventbook.kernels.tensors import (
     forbid_second_backward,
     same_dtype,
 )
-from eventbook.kernels.threads import over_batch
+from eventbook.kernels.machinery.threads import over_batch
 
 
 @kernel()

@@ -23,8 +23,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from eventbook.kernels.compile import kernel
-from eventbook.kernels.vectors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.vectors import (
     LANES,
     lane_sum,
     load,

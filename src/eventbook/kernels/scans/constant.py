@@ -26,16 +26,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from eventbook.kernels.compile import kernel
-from eventbook.kernels.scans.linear import (
-    Scan,
-    State,
-    forward_complex,
-    forward_double,
-    forward_real,
-    linear_scan_reference,
-)
-from eventbook.kernels.tensors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.tensors import (
     array,
     axes,
     beyond_cache,
@@ -46,7 +38,15 @@ from eventbook.kernels.tensors import (
     new,
     same_dtype,
 )
-from eventbook.kernels.threads import over_batch
+from eventbook.kernels.machinery.threads import over_batch
+from eventbook.kernels.scans.linear import (
+    Scan,
+    State,
+    forward_complex,
+    forward_double,
+    forward_real,
+    linear_scan_reference,
+)
 
 FLUSH = 64  # elements of time that are summed in single precision
 

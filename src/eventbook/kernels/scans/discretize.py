@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from eventbook.kernels.machinery.tensors import COMPLEX, array, axes, real_dtype, same_dtype
 from eventbook.kernels.scans.event import check_gaps
-from eventbook.kernels.tensors import COMPLEX, array, axes, real_dtype, same_dtype
 
 MODES = ("dirac", "async", "zoh")
 

@@ -16,8 +16,8 @@ r"""The scan of Event-SSM: a state that decays by the true time between two even
 
 The decay is formed in registers and never stored, neither for the forward nor for the backward pass: an array
 of decays would be as large as input or output and would cost a third of all memory traffic, and more at the
-backward. exp, sin and cos are the polynomials of `eventbook.kernels.elementary`; what remains is the time it
-takes to read b and to write h.
+backward. exp, sin and cos are the polynomials of `eventbook.kernels.machinery.elementary`; what remains is
+the time it takes to read b and to write h.
 
 Gains (Dirac, asynchronous, zero-order hold) multiply b beforehand, see `eventbook.kernels.scans.discretize`.
 
@@ -34,16 +34,9 @@ from jaxtyping import Complex, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eventbook.kernels.compile import kernel
-from eventbook.kernels.elementary import exp2_turning, plus, times_conjugate, times_plus
-from eventbook.kernels.scans.constant import FLUSH
-from eventbook.kernels.scans.linear import (
-    linear_scan_reference,
-    put_pairs,
-    put_together,
-    take_apart,
-)
-from eventbook.kernels.tensors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.elementary import exp2_turning, plus, times_conjugate, times_plus
+from eventbook.kernels.machinery.tensors import (
     COMPLEX,
     array,
     axes,
@@ -56,8 +49,8 @@ from eventbook.kernels.tensors import (
     real_dtype,
     same_dtype,
 )
-from eventbook.kernels.threads import over_batch
-from eventbook.kernels.vectors import (
+from eventbook.kernels.machinery.threads import over_batch
+from eventbook.kernels.machinery.vectors import (
     LANES,
     lane_sum,
     load,
@@ -67,6 +60,13 @@ from eventbook.kernels.vectors import (
     splat,
     store,
     store_pairs_part,
+)
+from eventbook.kernels.scans.constant import FLUSH
+from eventbook.kernels.scans.linear import (
+    linear_scan_reference,
+    put_pairs,
+    put_together,
+    take_apart,
 )
 
 Eigenvalues = Complex[Tensor, "state"]

@@ -33,9 +33,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from eventbook.kernels.compile import kernel
-from eventbook.kernels.elementary import plus, times_conjugate, times_plus
-from eventbook.kernels.tensors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.elementary import plus, times_conjugate, times_plus
+from eventbook.kernels.machinery.tensors import (
     array,
     axes,
     beyond_cache,
@@ -46,8 +46,8 @@ from eventbook.kernels.tensors import (
     new,
     same_dtype,
 )
-from eventbook.kernels.threads import over_batch
-from eventbook.kernels.vectors import (
+from eventbook.kernels.machinery.threads import over_batch
+from eventbook.kernels.machinery.vectors import (
     LANES,
     load,
     load_pairs,

@@ -39,12 +39,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from eventbook.kernels.machinery.tensors import (
+    FLOATING,
+    array,
+    axes,
+    copy,
+    flat,
+    fold_into_batch,
+    new,
+    same_dtype,
+)
+from eventbook.kernels.machinery.tensors import forbid_second_backward as forbid
+from eventbook.kernels.machinery.threads import over_batch
+from eventbook.kernels.machinery.vectors import LANES
 from eventbook.kernels.scans import selective_kernels as loops
 from eventbook.kernels.scans.event import check_gaps
-from eventbook.kernels.tensors import FLOATING, array, axes, copy, flat, fold_into_batch, new, same_dtype
-from eventbook.kernels.tensors import forbid_second_backward as forbid
-from eventbook.kernels.threads import over_batch
-from eventbook.kernels.vectors import LANES
 
 Sequence = Float[Tensor, "batch time channel"]
 Projection = Float[Tensor, "batch time state"]

@@ -40,9 +40,9 @@ and the organisation of memory are derived.
 
 import numpy as np
 
-from eventbook.kernels.compile import kernel
-from eventbook.kernels.elementary import exp2, expm1
-from eventbook.kernels.vectors import (
+from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.elementary import exp2, expm1
+from eventbook.kernels.machinery.vectors import (
     LANES,
     absolute,
     announce_load,

@@ -1,0 +1,1 @@
+"""From tables and measurements to the rendered book, in one look."""

@@ -1,0 +1,1 @@
+"""Claims, the values that decide them, and recorded full results."""

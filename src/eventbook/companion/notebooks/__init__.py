@@ -1,0 +1,1 @@
+"""Notebook pairs, their parameters, stamps and profiles."""

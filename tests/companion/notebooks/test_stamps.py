@@ -1,0 +1,126 @@
+"""Stamps change with what outputs depend on, and with nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tiny_project import edit
+
+from eventbook.companion.execution.jobs import plan
+from eventbook.companion.notebooks.stamps import package_sources
+from eventbook.companion.project import Project
+
+MODULES = {
+    "__init__": "",
+    "companion/__init__": "",
+    "companion/notebook": "from .values import record\nfrom ..kernels import scan\n",
+    "companion/values": "record = 1\n",
+    "companion/unused": "",
+    "kernels/__init__": "from . import fast\n",
+    "kernels/scan": "import eventbook.deep.inner\n",
+    "kernels/fast": "",
+    "kernels/slow": "",
+    "deep/__init__": "",
+    "deep/inner": "import numpy\n",
+}
+
+
+@pytest.fixture
+def package(tiny: Project) -> Path:
+    folder = tiny.root / "src" / "eventbook"
+    for name, text in MODULES.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def reached(package: Path, *cells: str) -> set[str]:
+    return {path.relative_to(package).with_suffix("").as_posix() for path in package_sources(cells, package)}
+
+
+def test_imports_are_followed(package: Path) -> None:
+    assert reached(package, "from eventbook.companion.notebook import record") == {
+        *("__init__", "companion/__init__", "companion/notebook", "companion/values"),
+        *("kernels/__init__", "kernels/scan", "kernels/fast", "deep/__init__", "deep/inner"),
+    }
+    assert reached(package, "import numpy, eventbook.kernels.slow as s") == {
+        *("__init__", "kernels/__init__", "kernels/slow", "kernels/fast")
+    }
+    assert reached(package, "from eventbook.companion import unused") == {
+        *("__init__", "companion/__init__", "companion/unused")
+    }
+    assert reached(package, "import numpy") == set()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%matplotlib inline\nimport eventbook.kernels.slow",
+        "if True:\n    %timeit 1\n    import eventbook.kernels.slow",
+        "%%time\nimport eventbook.kernels.slow",
+        "!ls\nimport eventbook.kernels.slow",
+        "a = (7\n% 2)\nimport eventbook.kernels.slow",
+        "def f():\n    import eventbook.kernels.slow",
+    ],
+)
+def test_magics_do_not_hide_imports(package: Path, cell: str) -> None:
+    assert "kernels/slow" in reached(package, cell)
+
+
+def test_what_is_not_python_imports_nothing(package: Path) -> None:
+    assert reached(package, "import eventbook.kernels.slow = 1") == set()
+    assert reached(package, "%%bash\necho 'import' eventbook") == set()
+    (package / "kernels" / "slow.py").write_text("this is not python")
+    assert "kernels/slow" in reached(package, "import eventbook.kernels.slow")
+
+
+def stamps(project: Project, profile: str = "quick") -> dict[str, str]:
+    return {job.notebook: job.stamp for job in plan(Project.find().chapter("tiny"), profile)}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "changed"),
+    [
+        ("notebooks/tiny/one.py", "steps * numerator / 6", "steps * numerator / 7", {"one"}),
+        ("notebooks/tiny/one.py", "# # One", "# # First", set()),
+        ("notebooks/tiny/one.py", "A line", "The line", set()),
+        ("notebooks/tiny/claims.yml", "threshold: 4", "threshold: 5", {"one", "two"}),
+        ("data/manifest.yml", "version: 1", "version: 2", {"one", "two"}),
+        ("requirements.lock", "1.0", "1.1", {"one", "two"}),
+        ("src/eventbook/companion/values.py", "1", "2", {"one", "two"}),
+        ("src/eventbook/companion/unused.py", "", "# new\n", set()),
+        ("README.md", "# tiny", "# other", set()),
+        ("_toc.yml", "tiny/two", "tiny/twice", set()),
+    ],
+)
+def test_what_makes_a_notebook_stale(
+    tiny: Project, package: Path, path: str, old: str, new: str, changed: set[str]
+) -> None:
+    before = stamps(tiny)
+    edit(tiny.root / path, old, new) if old else (tiny.root / path).write_text(new)
+    after = stamps(tiny)
+    assert {name for name in after if after[name] != before[name]} == changed
+
+
+def test_recorded_results_belong_to_the_quick_profile(tiny: Project) -> None:
+    quick, full = stamps(tiny), stamps(tiny, "full")
+    assert all(quick[name] != full[name] for name in quick)
+    path = tiny.recorded("tiny")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert all(stamps(tiny)[name] != quick[name] for name in quick)
+    assert stamps(tiny, "full") == full
+
+
+def test_parameters_enter_and_file_times_do_not(tiny: Project) -> None:
+    chapter = tiny.chapter("tiny")
+    plain, other = plan(chapter), plan(chapter, overrides={"offset": 1})
+    assert plain[0].stamp == other[0].stamp, "one has no such parameter"
+    assert plain[1].stamp != other[1].stamp
+    before = stamps(tiny)
+    for item in tiny.root.rglob("*"):
+        os.utime(item, (1, 1))
+    assert stamps(tiny) == before

@@ -1,0 +1,73 @@
+"""The boundary to torch: words of errors, views without copies, memory that suits the kernels."""
+
+import numpy as np
+import pytest
+import torch
+
+from eventbook.kernels.machinery.tensors import ALIGNMENT, array, axes, beyond_cache, flat, new, same_dtype
+
+
+def test_axes_bind_lengths_by_name() -> None:
+    sizes = axes(a=(torch.zeros(2, 5, 3), "batch time state"), h=(torch.zeros(2, 3), "batch state"))
+    assert sizes == {"batch": 2, "time": 5, "state": 3}
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 4), r"h must be \(batch, state\) = \(2, 3\), got \(2, 4\)"),
+        ((2,), r"h must be \(batch, state\) = \(2, 3\), got \(2,\)"),
+    ],
+)
+def test_axes_that_do_not_fit_are_named(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        axes(a=(torch.zeros(2, 5, 3), "batch time state"), h=(torch.zeros(shape), "batch state"))
+
+
+def test_dtypes_must_agree() -> None:
+    assert same_dtype(a=torch.zeros(1), b=None, c=torch.zeros(2)) == torch.float32
+    with pytest.raises(TypeError, match="c must have the dtype of a"):
+        same_dtype(a=torch.zeros(1), c=torch.zeros(1, dtype=torch.float64))
+
+
+def test_contiguous_tensors_are_viewed_and_others_copied_once() -> None:
+    x = torch.zeros(3, 4)
+    assert array(x).ctypes.data == x.data_ptr()
+    assert array(x.T).ctypes.data != x.data_ptr()
+    assert array(x.T).flags.c_contiguous
+
+
+def test_lazy_conjugates_and_expanded_scalars_are_resolved() -> None:
+    z = torch.tensor([1 + 2j])
+    assert array(z.conj())[0] == 1 - 2j
+    assert array(z.conj().imag)[0] == -2
+    assert array(torch.ones(1).expand(3)).strides == (4,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (3, 5), (700, 900)])
+def test_new_tensors_are_aligned(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = new(shape, torch.zeros(1, dtype=dtype))
+    assert x.shape == shape
+    assert x.dtype == dtype
+    assert x.data_ptr() % ALIGNMENT == 0 or not x.numel()
+    x.fill_(1)
+    assert bool((x == 1).all())
+
+
+def test_rows_are_flat_and_real() -> None:
+    z = np.arange(12, dtype=np.complex64).reshape(2, 3, 2)
+    rows = flat(z)
+    assert rows.shape == (2, 12)
+    assert rows.dtype == np.float32
+    assert rows[1, 2] == z[1, 0, 1].real
+    assert flat(np.zeros((3, 0, 4), np.complex128)).shape == (3, 0)
+
+
+def test_only_large_aligned_rows_go_past_the_caches() -> None:
+    def zeros(*shape: int) -> np.ndarray:
+        return new(shape, torch.zeros(0)).numpy()
+
+    assert beyond_cache(zeros(1, 1 << 18, 32))
+    assert not beyond_cache(zeros(1, 1 << 10, 32))
+    assert not beyond_cache(zeros(1, 1 << 18, 33))

@@ -1,0 +1,268 @@
+"""DeepR, GlobalDeepR, SoftDeepR: bound, twin, resume, schedulers, errors, and naive code that fails."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from eventbook.kernels.rewiring.steps import count_active, deep_r_step_reference
+from eventbook.learning.rewiring import deep_r as dr
+from eventbook.learning.rewiring.deep_r import (
+    BudgetError,
+    DeepR,
+    GlobalDeepR,
+    SoftDeepR,
+    SoftSparseLinear,
+    SparseLinear,
+)
+
+RATES = {"lr": 0.1, "l1": 1e-3, "temperature": 1e-3}
+
+
+def network(seed=0, dtype=torch.float64):
+    return nn.Sequential(
+        SparseLinear(20, 15, connectivity=0.2, seed=seed, dtype=dtype),
+        nn.ReLU(),
+        SparseLinear(15, 5, connectivity=0.4, seed=seed + 1, dtype=dtype),
+    )
+
+
+def run(net, optimizer, steps, first=0, check=None):
+    losses = []
+    for step in range(first, first + steps):
+        x = torch.randn(8, 20, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        loss = (net(x) - x[:, :5]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if check is not None:
+            check()
+    return losses
+
+
+@pytest.mark.parametrize("kind", [DeepR, GlobalDeepR])
+def test_bound_signs_and_sparsity_at_every_step(kind):
+    net = network()
+    optimizer = kind(net, **RATES)
+    layers = [net[0], net[2]]
+    total = sum(optimizer.active())
+    signs = [dict(zip(m.index.tolist(), m.sign.tolist(), strict=True)) for m in layers]
+
+    def check():
+        assert sum(optimizer.active()) == total
+        for layer, known in zip(layers, signs, strict=True):
+            assert layer.theta.min() >= 0
+            for k, s, w in zip(layer.index.tolist(), layer.sign.tolist(), layer.weight.tolist(), strict=True):
+                assert known.setdefault(k, s) == s
+                assert w * s >= 0
+            assert int(layer.to_dense().count_nonzero()) <= layer.budget
+
+    losses = run(net, optimizer, 300, check=check)
+    assert optimizer.total_rewired > 100
+    assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:30])
+
+
+def test_training_equals_masked_autograd_and_the_twin():
+    """Dense weights, torch autograd, the NumPy step: the same trajectory in float64."""
+    net, twin = network(), network()
+    optimizer = DeepR(net, **RATES, seed=7)
+    layers = [twin[0], twin[2]]
+    noise = np.sqrt(2 * RATES["lr"] * RATES["temperature"])
+    for step in range(60):
+        x = torch.randn(8, 20, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        dense = [m.to_dense().requires_grad_() for m in layers]
+        out = torch.relu(x @ dense[0].T) @ dense[1].T
+        (out - x[:, :5]).square().mean().backward()
+        for number, (layer, w) in enumerate(zip(layers, dense, strict=True)):
+            gradient = (layer.sign * w.grad.flatten()[layer.index]).numpy()
+            state = (layer.theta.detach().numpy(), layer.index.numpy(), gradient, layer.potential)
+            theta, index, _ = deep_r_step_reference(*state, 7, number, step, RATES["lr"], RATES["l1"], noise)
+            layer.theta.data, layer.index = torch.from_numpy(theta), torch.from_numpy(index)
+        run(net, optimizer, 1, first=step)
+        for ours, theirs in zip([net[0], net[2]], layers, strict=True):
+            assert torch.equal(ours.index, theirs.index)
+            torch.testing.assert_close(ours.theta, theirs.theta, rtol=0, atol=1e-10)
+    assert optimizer.total_rewired > 0
+
+
+def test_naive_mixture_of_active_tests_breaks_the_bound_and_is_caught():
+    """Count theta > 0, mask theta >= 0, reset to 0, dead inputs, no noise: the active count grows."""
+    rng = np.random.default_rng(0)
+    potential, budget = 400, 40
+    theta = np.full(potential, -1.0)
+    theta[rng.choice(potential, budget, replace=False)] = 0.01
+    dead = np.arange(potential) % 2 == 0
+    violations = 0
+    for _ in range(50):
+        active = theta >= 0
+        theta[active & ~dead] -= 0.1 * rng.standard_normal((active & ~dead).sum())
+        missing = budget - (theta > 0).sum()  # counts another set than the mask
+        dormant = np.flatnonzero(theta < 0)
+        theta[rng.choice(dormant, max(0, min(missing, dormant.size)), replace=False)] = 0.0
+        violations += count_active(theta, np.arange(potential), potential) > budget
+    assert violations > 0
+
+    layer = SparseLinear(20, 20, budget=budget)
+    with torch.no_grad():
+        layer.theta[::2] = 0.0
+    optimizer = DeepR(layer, lr=0.1)  # T = 0, alpha = 0, and every other input dead: the setting above
+    for step in range(50):
+        x = torch.rand(4, 20, generator=torch.Generator().manual_seed(step))
+        x[:, ::2] = 0
+        optimizer.zero_grad()
+        layer(x).square().sum().backward()
+        optimizer.step()
+        assert optimizer.active() == [budget]
+
+
+def test_corrupt_state_is_reported():
+    net = network()
+    optimizer = DeepR(net, **RATES)
+    net[0].index[3] = net[0].index[2]
+    with pytest.raises(BudgetError, match="layer '0' has -1 active connections, expected 60"):
+        optimizer.step()
+    net = network()
+    optimizer = DeepR(net, **RATES)
+    net[2].theta.grad = torch.full_like(net[2].theta, float("nan"))
+    with pytest.raises(BudgetError, match="layer '2' has 0 active connections, expected 30"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [DeepR, GlobalDeepR])
+def test_resume_repeats_the_trajectory(kind):
+    net = network()
+    optimizer = kind(net, **RATES, seed=3)
+    run(net, optimizer, 50)
+    saved = copy.deepcopy((net.state_dict(), optimizer.state_dict()))
+    losses = run(net, optimizer, 50, first=50)
+    again = network(seed=90)
+    resumed = kind(again, lr=9.0, seed=4)
+    again.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    assert run(again, resumed, 50, first=50) == losses
+    assert resumed.total_rewired == optimizer.total_rewired
+    for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True):
+        assert a == b if isinstance(a, dict) else torch.equal(a, b)
+    other = network(seed=90)  # negative control: another seed, another trajectory
+    other.load_state_dict(saved[0])
+    assert run(other, kind(other, **RATES, seed=4), 50, first=50) != losses
+
+
+def test_waits_between_rewirings():
+    net = network()
+    optimizer = DeepR(net, **RATES, rewire_every=10)
+    rewired = []
+    run(net, optimizer, 40, check=lambda: rewired.append((optimizer.rewired, sum(optimizer.active()))))
+    for step, (count, active) in enumerate(rewired):
+        assert (count > 0) == ((step + 1) % 10 == 0)
+        assert active == 90 if (step + 1) % 10 == 0 else active <= 90
+    assert min(active for _, active in rewired) < 90
+
+
+def test_global_budget_moves_connections_between_layers():
+    net = network()
+    optimizer = GlobalDeepR(net, **RATES)
+    sizes = set()
+    run(net, optimizer, 200, check=lambda: sizes.add(tuple(optimizer.active())))
+    assert len(sizes) > 5
+    assert {sum(s) for s in sizes} == {90}
+
+
+def test_scheduler_and_both_noise_conventions():
+    net = network()
+    optimizer = DeepR(net, lr=0.5, gdnoise=1e-2)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    assert dr.noise_of(optimizer.param_groups[0]) == pytest.approx(0.5 * 1e-2, rel=1e-12)
+    run(net, optimizer, 1)
+    scheduler.step()
+    group = optimizer.param_groups[0]
+    assert group["lr"] == 0.25
+    assert dr.noise_of(group) == pytest.approx(0.25 * 1e-2, rel=1e-12)
+    temperature = dr.temperature_from_gdnoise(0.25, 1e-2)
+    assert dr.gdnoise_from_temperature(0.25, temperature) == pytest.approx(1e-2, rel=1e-12)
+    assert dr.noise_of({"lr": 0.25, "temperature": temperature, "gdnoise": 0.0}) == pytest.approx(
+        2.5e-3, rel=1e-12
+    )
+    assert dr.temperature_from_gdnoise(0.5, 1e-5) == pytest.approx(2.5e-11, rel=1e-12)
+
+
+def test_step_between_forward_and_backward_is_noticed():
+    net = network()
+    optimizer = DeepR(net, **RATES)
+    run(net, optimizer, 1)
+    loss = net(torch.randn(3, 20, dtype=torch.float64)).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"lr": -1.0}, "lr must be finite and >= 0, got -1.0"),
+        ({"lr": 0.1, "l1": float("nan")}, "l1 must be finite and >= 0"),
+        ({"lr": 0.1, "temperature": 1.0, "gdnoise": 1.0}, "give temperature or gdnoise, not both"),
+        ({"lr": 0.1, "rewire_every": 0}, "rewire_every must be >= 1, got 0"),
+        ({"lr": 0.1, "seed": -3}, "seed must be"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        DeepR(network(), **options)
+
+
+def test_errors_of_models_and_states():
+    with pytest.raises(ValueError, match="must have sparse layers"):
+        DeepR(nn.Linear(3, 3), lr=0.1)
+    with pytest.raises(ValueError, match="must come from DeepR"):
+        DeepR(network(), lr=0.1).load_state_dict(torch.optim.SGD(network().parameters(), lr=0.1).state_dict())
+    with pytest.raises(ValueError, match="must have SoftSparseLinear layers"):
+        SoftDeepR(network(), 0.1, 1e-3, temperature=1e-3)
+    with pytest.raises(ValueError, match="must be > 0"):
+        SoftDeepR(SoftSparseLinear(3, 3, connectivity=0.5), 0.1, 1e-3)
+
+
+# ---- soft rule ----
+
+
+def test_soft_layer_equals_masked_autograd():
+    layer = SoftSparseLinear(12, 9, connectivity=0.3, bias=True, dtype=torch.float64)
+    theta = layer.theta.detach()
+    sign = SparseLinear(12, 9, connectivity=1.0, dtype=torch.float64).sign.view(
+        9, 12
+    )  # same seed, all indices
+    twin = theta.clone().requires_grad_()
+    x = torch.randn(4, 12, dtype=torch.float64)
+    y, z = layer(x), x @ (sign * torch.relu(twin)).T
+    torch.testing.assert_close(y, z, rtol=0, atol=1e-12)
+    y.square().sum().backward()
+    z.square().sum().backward()
+    torch.testing.assert_close(layer.theta.grad, twin.grad, rtol=0, atol=1e-12)
+    assert layer.connectivity == pytest.approx(32 / 108)
+
+
+def test_soft_deep_r_clips_and_resumes():
+    def build():
+        net = nn.Sequential(
+            SoftSparseLinear(20, 15, connectivity=0.1, dtype=torch.float64),
+            nn.ReLU(),
+            SoftSparseLinear(15, 5, connectivity=0.3, dtype=torch.float64),
+        )
+        return net, SoftDeepR(net, 0.05, 1e-3, temperature=1e-4)
+
+    net, optimizer = build()
+    expected = [-0.9 / 0.1 * 0.1, -0.7 / 0.3 * 0.1]
+    assert optimizer.theta_min() == pytest.approx(expected)
+    losses = run(net, optimizer, 100)
+    assert net[0].theta.min() >= optimizer.theta_min()[0]
+    assert optimizer.connectivity() == [net[0].connectivity, net[2].connectivity]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    saved = copy.deepcopy((net.state_dict(), optimizer.state_dict()))
+    rest = run(net, optimizer, 20, first=100)
+    again, resumed = build()
+    again.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    assert run(again, resumed, 20, first=100) == rest

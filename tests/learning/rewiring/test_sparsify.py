@@ -1,0 +1,83 @@
+"""Making existing networks sparse."""
+
+import pytest
+import torch
+from torch import nn
+
+from eventbook.learning.rewiring.deep_r import (
+    DeepR,
+    SparseLinear,
+    other_parameters,
+    sparse_connections,
+    sparsify,
+)
+
+
+def test_linear_layers_become_sparse_and_keep_biases():
+    net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Sequential(nn.Linear(30, 5, bias=False)))
+    bias = net[0].bias
+    assert sparsify(net, connectivity=0.1) is net
+    assert isinstance(net[0], SparseLinear)
+    assert net[0].bias is bias
+    assert [c.name for c in sparse_connections(net)] == ["0", "2.0"]
+    assert [c.theta.numel() for c in sparse_connections(net)] == [60, 15]
+    assert [id(p) for p in other_parameters(net)] == [id(bias)]
+
+
+def test_lone_linear_is_replaced():
+    assert isinstance(sparsify(nn.Linear(5, 4), budget=7), SparseLinear)
+
+
+@pytest.mark.parametrize("budget", [37, 100, 1111])
+def test_budget_is_met_exactly(budget):
+    net = nn.Sequential(nn.Conv2d(3, 7, 3), nn.Flatten(), nn.Linear(31, 17), nn.LSTM(17, 9))
+    sparsify(net, budget=budget)
+    assert sum(c.theta.numel() for c in sparse_connections(net)) == budget
+
+
+@pytest.mark.parametrize("make", [lambda: nn.LSTM(6, 8, bidirectional=True), lambda: nn.Conv1d(6, 4, 3)])
+def test_other_modules_train_within_budget(make):
+    torch.manual_seed(0)
+    net = sparsify(make(), connectivity=0.2)
+    optimizer = DeepR(net, lr=0.1, l1=1e-2, temperature=1e-3)
+    before = optimizer.active()
+    for _ in range(30):
+        out = net(torch.randn(5, 6, 6))
+        out = out[0] if isinstance(out, tuple) else out
+        optimizer.zero_grad()
+        out.square().mean().backward()
+        optimizer.step()
+    assert optimizer.active() == before
+    assert optimizer.total_rewired > 0
+    for name, home, theta in sparse_connections(net):
+        owner, _, weight = name.rpartition(".")
+        dense = getattr(net.get_submodule(owner), weight).detach()
+        assert dense.shape == home.shape
+        assert int(dense.count_nonzero()) == int((theta > 0).sum())
+        assert set(dense.flatten().nonzero().flatten().tolist()) <= set(home.index.tolist())
+
+
+def test_gradient_of_a_scattered_weight_is_the_masked_gradient():
+    torch.manual_seed(0)
+    conv = sparsify(nn.Conv1d(3, 4, 3, dtype=torch.float64), connectivity=0.3)
+    (connections,) = sparse_connections(conv)
+    x = torch.randn(2, 3, 9, dtype=torch.float64)
+    dense = conv.weight.detach().clone().requires_grad_()
+    nn.functional.conv1d(x, dense, conv.bias).square().sum().backward()
+    conv(x).square().sum().backward()
+    picked = dense.grad.flatten()[connections.home.index]
+    sign = torch.sign(conv.weight.detach().flatten()[connections.home.index])
+    torch.testing.assert_close(connections.theta.grad, sign * picked, rtol=0, atol=1e-12)
+
+
+def test_shared_module_stays_shared():
+    shared = nn.Linear(5, 5)
+    net = sparsify(nn.Sequential(shared, nn.ReLU(), shared), connectivity=0.5)
+    assert net[0] is net[2]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="at least one weight matrix"):
+        sparsify(nn.ReLU(), connectivity=0.1)
+    with pytest.raises(ValueError, match="give either"):
+        sparsify(nn.Linear(3, 3))
