@@ -134,7 +134,7 @@ points = {
 }
 _, dense = run_digits((1.0, 1.0, 1.0), digits_seeds[0], rewire=False)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Small digits: test accuracy against measured connectivity, one point per run, lines through the means. The dashed line is one run of the dense network.", "name": "fig-dr-digits"}, "image": {"alt": "Fixed wiring loses accuracy steeply below five percent connectivity, Deep Rewiring stays close to the dense network"}}
+# %% mystnb={"figure": {"caption": "Small digits: test accuracy against measured connectivity, one point per run, lines through the means. The dashed line is one run of the dense network.", "name": "fig-dr-digits"}, "image": {"alt": "Fixed wiring loses accuracy steeply below five percent connectivity, Deep Rewiring stays close to the dense network"}} tags=["hide-input"]
 figure, axis = plt.subplots()
 for (name, runs), color in zip(points.items(), ("blue", "orange"), strict=True):
     means = sorted(
@@ -308,7 +308,7 @@ if rewiring_seeds and baseline_seeds:
             ]
     keep(dr_methods=methods)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "MNIST, recorded full run: test error against the connectivity measured at the end, both logarithmic, one point per run. Dotted: the dense network. Vertical: the authors' budget.", "name": "fig-dr-methods"}, "image": {"alt": "Test error of seven sparse methods against measured connectivity; Deep Rewiring is lowest at every budget"}}
+# %% mystnb={"figure": {"caption": "MNIST, recorded full run: test error against the connectivity measured at the end, both logarithmic, one point per run. Dotted: the dense network. Vertical: the authors' budget.", "name": "fig-dr-methods"}, "image": {"alt": "Test error of seven sparse methods against measured connectivity; Deep Rewiring is lowest at every budget"}} tags=["hide-input"]
 STYLE = {
     "DEEP R": ("blue", "o"),
     "fixed": ("orange", "s"),

@@ -171,7 +171,7 @@ fresh = sparse_mlp(SIZES, connectivity, seed=seeds[0], init_scale=init_scale)
 deep_r = [run_deep_r(connectivity, seed) for seed in seeds]
 fixed = [run_fixed(connectivity, seed) for seed in seeds]
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test accuracy after each epoch at 1.33 % connectivity. The dashed line is what the same network reached on a prototype of SpiNNaker 2.", "name": "fig-dr-mnist"}, "image": {"alt": "Two curves over ten epochs: Deep Rewiring climbs to about 97 percent, fixed random wiring stays near 93 percent"}}
+# %% mystnb={"figure": {"caption": "Test accuracy after each epoch at 1.33 % connectivity. The dashed line is what the same network reached on a prototype of SpiNNaker 2.", "name": "fig-dr-mnist"}, "image": {"alt": "Two curves over ten epochs: Deep Rewiring climbs to about 97 percent, fixed random wiring stays near 93 percent"}} tags=["hide-input"]
 figure, axis = plt.subplots()
 for runs, name, color in (
     (deep_r, "DEEP R", PALETTE["blue"]),
@@ -243,7 +243,7 @@ network, history = deep_r[0]
 alive = (images > 0).any(0).numpy()  # pixels that are ever lit
 before, after = (net[0].in_degree().numpy() for net in (fresh, network))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Outgoing connections of each pixel before and after training, and the brightness of the mean training image.", "name": "fig-dr-where"}, "image": {"alt": "Three 28 by 28 maps: uniform noise before training, a filled disc of connections after training, the mean digit"}}
+# %% mystnb={"figure": {"caption": "Outgoing connections of each pixel before and after training, and the brightness of the mean training image.", "name": "fig-dr-where"}, "image": {"alt": "Three 28 by 28 maps: uniform noise before training, a filled disc of connections after training, the mean digit"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(7.8, 2.9))
 top = max(before.max(), after.max())
 for axis, degree, title in zip(
@@ -260,7 +260,7 @@ for axis in axes:
     axis.grid(False)
 plt.show()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Degrees before (grey) and after training (blue): outgoing connections of live pixels, incoming connections of hidden units.", "name": "fig-dr-degrees"}, "image": {"alt": "Two histograms; after training some pixels and some units have many more connections than any had before"}}
+# %% mystnb={"figure": {"caption": "Degrees before (grey) and after training (blue): outgoing connections of live pixels, incoming connections of hidden units.", "name": "fig-dr-degrees"}, "image": {"alt": "Two histograms; after training some pixels and some units have many more connections than any had before"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7.8, 3.0))
 fan_in = [
     np.bincount(net[0].index.numpy() // 784, minlength=300)
@@ -333,7 +333,7 @@ digits_history = train_compiled(
     seed=0,
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Replaced connections per step over training: MNIST with the released settings (left), small digits at 1.4 % with ten times the L1 strength (right). Averaged over a fortieth of the run. Grey: learning rate, scaled to the same height.", "name": "fig-dr-rate"}, "image": {"alt": "On MNIST the rewiring rate falls about in step with the learning rate; on the digits it rises while the learning rate falls"}}
+# %% mystnb={"figure": {"caption": "Replaced connections per step over training: MNIST with the released settings (left), small digits at 1.4 % with ten times the L1 strength (right). Averaged over a fortieth of the run. Grey: learning rate, scaled to the same height.", "name": "fig-dr-rate"}, "image": {"alt": "On MNIST the rewiring rate falls about in step with the learning rate; on the digits it rises while the learning rate falls"}} tags=["hide-input"]
 steps = len(images) // batch_size
 calm = np.array([[epoch["rewired"] / steps, epoch["lr"]] for epoch in history])
 busy = np.array(
@@ -457,7 +457,7 @@ if grid_seeds:
 else:
     grid = full.get("dr_grid", [])
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Recorded full run: test accuracy (left, in percent) and replaced connections per step (right, logarithmic colours) against noise and L1 strength, at the authors' budget on MNIST. The released setting is 1e-5 for both.", "name": "fig-dr-grid"}, "image": {"alt": "Two heat maps over noise and L1 strength; accuracy is best at an L1 strength of 1e-4 and collapses at 1e-3 and at the largest noise"}}
+# %% mystnb={"figure": {"caption": "Recorded full run: test accuracy (left, in percent) and replaced connections per step (right, logarithmic colours) against noise and L1 strength, at the authors' budget on MNIST. The released setting is 1e-5 for both.", "name": "fig-dr-grid"}, "image": {"alt": "Two heat maps over noise and L1 strength; accuracy is best at an L1 strength of 1e-4 and collapses at 1e-3 and at the largest noise"}} tags=["hide-input"]
 if grid:
     table = np.array(grid)
     cell = {

@@ -89,7 +89,7 @@ heights = posterior.reflected_langevin(
     2.0, 1.0, learning_rate=1e-3, samples=40_000, thin=500, seed=chain_seed
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One connection without loss: histogram of its parameter (20 million steps) and the exponential law.", "name": "fig-dr-langevin"}, "image": {"alt": "A histogram that follows an exponential curve"}}
+# %% mystnb={"figure": {"caption": "One connection without loss: histogram of its parameter (20 million steps) and the exponential law.", "name": "fig-dr-langevin"}, "image": {"alt": "A histogram that follows an exponential curve"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.0))
 axis.hist(
     heights, bins=60, range=(0, 3), density=True, color=PALETTE["sky"], label="chain"
@@ -238,7 +238,7 @@ excluding = posterior.sample_deep_r_excluding_dropped(*problem, **options)
 biased = posterior.sample_biased_deep_r(*problem, **options)
 cold = posterior.sample_deep_r(*problem[:-1], chain_temperature / 2, **options)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Probability of each of the ten wirings: computed by quadrature, sampled by Deep Rewiring, and sampled by the two controls.", "name": "fig-dr-posterior"}, "image": {"alt": "Bars in groups of four; exact and sampled bars have the same height in every group, the controls do not"}}
+# %% mystnb={"figure": {"caption": "Probability of each of the ten wirings: computed by quadrature, sampled by Deep Rewiring, and sampled by the two controls.", "name": "fig-dr-posterior"}, "image": {"alt": "Bars in groups of four; exact and sampled bars have the same height in every group, the controls do not"}} tags=["hide-input"]
 wirings = [c for c in range(32) if bin(c).count("1") == 2]
 names = [",".join(str(k + 1) for k in range(5) if c >> k & 1) for c in wirings]
 figure, axis = plt.subplots(figsize=(7.6, 3.6))
@@ -279,7 +279,7 @@ record(
 # {glue:text}`dr_tv_excluding:.4f` with the other honest lottery, against {glue:text}`dr_tv_cold:.2f` and
 # {glue:text}`dr_tv_biased:.2f` for the controls. It shrinks with the step size until the noise of a finite chain takes over.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Total variation to the exact law against the step size, chains of equal length.", "name": "fig-dr-rates"}, "image": {"alt": "The distance falls roughly with the square root of the step size"}}
+# %% mystnb={"figure": {"caption": "Total variation to the exact law against the step size, chains of equal length.", "name": "fig-dr-rates"}, "image": {"alt": "The distance falls roughly with the square root of the step size"}} tags=["hide-input"]
 distances = []
 for rate in rates:
     sampled = posterior.sample_deep_r(*problem, **{**options, "learning_rate": rate})
@@ -336,7 +336,7 @@ soft = posterior.sample_soft_deep_r(
     seed=chain_seed,
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "soft-DEEP R: probability of each pattern of active connections, exact and sampled.", "name": "fig-dr-soft"}, "image": {"alt": "Eight pairs of bars of equal height"}}
+# %% mystnb={"figure": {"caption": "soft-DEEP R: probability of each pattern of active connections, exact and sampled.", "name": "fig-dr-soft"}, "image": {"alt": "Eight pairs of bars of equal height"}} tags=["hide-input"]
 patterns = [
     "none" if c == 0 else ",".join(str(k + 1) for k in range(3) if c >> k & 1)
     for c in range(8)
@@ -394,7 +394,7 @@ predicted = {
     ratio: [posterior.clip_rule_exact(p, ratio) for p in targets] for ratio in ratios
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Fraction of active connections at zero loss, relative to the target of the clip rule, for three lengths of a noise step in units of the width of the exponential law. Lines: exact law of the discrete chain. Points: measured; their scatter at fine steps is that of slow chains.", "name": "fig-dr-clip"}, "image": {"alt": "Three lines; the finest stays near one, the coarsest falls to 0.85 at a target of 0.3; measured points lie on the lines"}}
+# %% mystnb={"figure": {"caption": "Fraction of active connections at zero loss, relative to the target of the clip rule, for three lengths of a noise step in units of the width of the exponential law. Lines: exact law of the discrete chain. Points: measured; their scatter at fine steps is that of slow chains.", "name": "fig-dr-clip"}, "image": {"alt": "Three lines; the finest stays near one, the coarsest falls to 0.85 at a target of 0.3; measured points lie on the lines"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.2))
 for (ratio, measured), color in zip(
     occupancy.items(), ("vermilion", "orange", "blue"), strict=True
