@@ -1,7 +1,9 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -38,7 +40,7 @@ batch_size: int = 10  # images per step
 learning_rate: float = 0.5  # initial learning rate on MNIST
 decay: float = 0.8  # factor of the learning rate per epoch
 l1: float = 1e-5  # L1 strength of DEEP R and soft-DEEP R on MNIST
-gdnoise: float = 1e-5  # noise of DEEP R and soft-DEEP R on MNIST
+temperature: float = 2.5e-11  # T at the initial rate, rate * gdnoise^2 / 2
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -56,7 +58,12 @@ from eventbook.learning.rewiring.baselines import (
     connectivity_of,
 )
 from eventbook.learning.rewiring.compiled_training import train_compiled
-from eventbook.learning.rewiring.deep_r import DeepR, SoftDeepR, SoftSparseLinear
+from eventbook.learning.rewiring.deep_r import (
+    DeepR,
+    SoftDeepR,
+    SoftSparseLinear,
+    gdnoise_from_temperature,
+)
 from eventbook.learning.rewiring.mlp_classifier import (
     accuracy,
     dense_mlp,
@@ -201,7 +208,7 @@ STRENGTHS = (3e-5, 1e-4, 3e-4, 1e-3)  # l1 shrinkage has no budget, only a stren
 SIZES = (784, 300, 100, 10)
 POTENTIAL = np.array([784 * 300, 300 * 100, 100 * 10])
 SHARES = np.array([0.01, 0.03, 0.30])  # the authors' connectivity per layer
-RATES = exponential_decay(learning_rate, decay)
+GDNOISE = gdnoise_from_temperature(learning_rate, temperature)  # of both DEEP R
 
 
 def scaled(total):
@@ -222,7 +229,7 @@ def sparse(level, seed, layer):
 def deep_r(level, seed):
     network = sparse_mlp(SIZES, scaled(level), seed=seed)
     return network, DeepR(
-        network, lr=learning_rate, l1=l1, gdnoise=gdnoise, seed=seed
+        network, lr=learning_rate, l1=l1, gdnoise=GDNOISE, seed=seed
     )
 
 
@@ -234,7 +241,7 @@ def fixed(level, seed):
 def soft_deep_r(level, seed):
     network = sparse(level, seed, SoftSparseLinear)
     return network, SoftDeepR(
-        network, lr=learning_rate / 10, l1=l1, gdnoise=gdnoise, seed=seed
+        network, lr=learning_rate / 10, l1=l1, gdnoise=GDNOISE, seed=seed
     )
 
 
@@ -359,6 +366,7 @@ if methods:
     dense_accuracy = at("dense", 0.0)[1]
     ladder = [at("DEEP R", level)[1] for level in BUDGETS]
     record(
+        measured=bool(rewiring_seeds and baseline_seeds),
         dr_mnist_near_dense=dense_accuracy - at("DEEP R", 0.0133)[1],
         dr_mnist_gain_low=at("DEEP R", 0.006)[1] - at("fixed", 0.006)[1],
         dr_mnist_monotone=np.diff(ladder).min(),

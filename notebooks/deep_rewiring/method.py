@@ -1,7 +1,9 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -47,7 +49,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from eventbook.companion.notebook import PALETTE, record, use_theme
+from eventbook.companion.notebook import PALETTE, bound, record, use_theme
 from eventbook.kernels.rewiring import steps
 from eventbook.learning.rewiring import posterior
 from eventbook.learning.rewiring.deep_r import (
@@ -195,7 +197,7 @@ for step in range(300):
         f"other connections were drawn in step {step}"
     )
     error = max(error, float(np.abs(theta_twin - layer.theta.detach().numpy()).max()))
-record(dr_twin_error=error, dr_twin_rewired=optimizer.total_rewired)
+record(dr_twin_error=bound(error), dr_twin_rewired=optimizer.total_rewired)
 
 # %% [markdown]
 # In these steps {glue:text}`dr_twin_rewired` connections were replaced, each by the same one in both.

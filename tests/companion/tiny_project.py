@@ -24,6 +24,21 @@ from eventbook.companion import cli
 
 REPOSITORY = Path(__file__).parents[2]
 
+HEADER = """\
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+"""
+
 ONE = """\
 # %% [markdown]
 # # One
@@ -154,6 +169,7 @@ COMMON = {
     "book/introduction.md": "# Tiny\n\n```{include} _generated/claims_overview.md\n```\n",
     "book/references.bib": BIBLIOGRAPHY,
     "book/_static/style.css": "",
+    "jupytext.toml": (REPOSITORY / "jupytext.toml").read_text(encoding="utf-8"),
     "Snakefile": (REPOSITORY / "Snakefile").read_text(encoding="utf-8"),
 }
 
@@ -172,8 +188,8 @@ TINY = {
     **COMMON,
     "_toc.yml": TOC.format(slug="tiny", first="one", second="two"),
     "notebooks/tiny/index.md": "# Tiny things\n\n```{include} ../../book/_generated/claims_tiny.md\n```\n",
-    "notebooks/tiny/one.py": ONE,
-    "notebooks/tiny/two.py": TWO,
+    "notebooks/tiny/one.py": HEADER + ONE,
+    "notebooks/tiny/two.py": HEADER + TWO,
     "notebooks/tiny/claims.yml": LEDGER,
     "notebooks/tiny/full.yml": "offset: 0\n",
 }
@@ -182,8 +198,8 @@ LIGHT = {
     **COMMON,
     "_toc.yml": TOC.format(slug="light", first="first", second="second"),
     "notebooks/light/index.md": "# Light\n",
-    "notebooks/light/first.py": """\
-# %% tags=["parameters"]
+    "notebooks/light/first.py": f"""\
+{HEADER}# %% tags=["parameters"]
 value: int = 1  # what ten is divided by
 
 # %%
@@ -196,7 +212,7 @@ while Path("block").exists():
 # %%
 print(10 // value)
 """,
-    "notebooks/light/second.py": "# %%\nprint('second')\n",
+    "notebooks/light/second.py": f"{HEADER}# %%\nprint('second')\n",
     "notebooks/light/claims.yml": LEDGER.split("  - id: tiny-half")[0]
     + "  - id: tiny-absent"
     + LEDGER.split("  - id: tiny-absent")[1],

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab import opens_and_saves
 
 from eventbook.companion.checks import chapter_findings, findings
 from eventbook.companion.execution.jobs import Job, plan
 from eventbook.companion.files import read_json
 from eventbook.companion.ledger.claims import collect_values, values_of
 from eventbook.companion.ledger.ledger import read_ledger
-from eventbook.companion.notebooks.pairs import parameters_of, read_notebook, read_source, tags
+from eventbook.companion.notebooks.pairs import parameters_of, read_notebook, read_source, tags, write_pair
 from eventbook.companion.project import Chapter, Project
+from eventbook.companion.variants.forks import create_fork
 
 ROOT = Path(__file__).parents[2]
 PROJECT = Project(ROOT, ROOT / "_build")
@@ -251,6 +253,32 @@ def test_code_of_notebooks_is_clean(command: list[str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- in JupyterLab -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Project:
+    """A copy of the notebooks with what a server and a fork need beside them."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    for name in ("_config.yml", "_toc.yml", "jupytext.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return Project(tmp_path, tmp_path / "_build")
+
+
+@of_each_pair
+def test_a_pair_opens_and_saves_in_jupyterlab(chapter: Chapter, job: Job, tree: Project) -> None:
+    script = tree.chapter(chapter.slug).source(job.notebook)
+    opens_and_saves(tree.root, script, "import matplotlib", "import  matplotlib")
+
+
+@of_each_chapter
+def test_a_fork_opens_and_saves_in_jupyterlab(chapter: Chapter, tree: Project) -> None:
+    fork = create_fork(tree, chapter.slug, "hot", {})
+    for notebook in fork.notebooks:
+        write_pair(fork.pair(notebook), read_source(fork.source(notebook)))
+        opens_and_saves(tree.root, fork.source(notebook), "import matplotlib", "import  matplotlib")
 
 
 # --- controls on copies ------------------------------------------------------------------------------------

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
 
 from .book.render import check_version
 from .book.tables import readme_with_counts
 from .errors import UserError
 from .execution.jobs import Job, plan
 from .ledger.claims import Row, rows_of
-from .notebooks.pairs import differences, edited_outputs, read_notebook, read_source
+from .notebooks.pairs import as_saved, differences, edited_outputs, read_notebook, read_source
 from .project import Chapter, Project
 
 
@@ -61,12 +63,17 @@ def chapter_findings(chapter: Chapter, jobs: list[Job], rows: list[Row]) -> Iter
     """What is wrong with one chapter, given its quick jobs and its ledger's rows."""
     shown, remedy = chapter.project.shown, f"run 'eventbook run {chapter.slug}'"
     for job in jobs:
-        name = shown(chapter.pair(job.notebook))
+        name, script = shown(chapter.pair(job.notebook)), chapter.source(job.notebook)
+        if place := _first_other_line(script):
+            yield (
+                f"{shown(script)}:{place}: JupyterLab would save this line otherwise; after "
+                f"'eventbook run {chapter.slug}' write it as 'jupytext --to py:percent {name}' does"
+            )
         if not chapter.pair(job.notebook).is_file():
             yield f"{name}: expected the pair of {job.notebook}.py, found none; {remedy}"
             continue
         pair = read_notebook(chapter.pair(job.notebook))
-        if unequal := differences(read_source(chapter.source(job.notebook)), pair):
+        if unequal := differences(read_source(script), pair):
             more = f" and {len(unequal) - 1} further differences" if len(unequal) > 1 else ""
             yield f"{name}: not the pair of its .py: {unequal[0]}{more}; {remedy}"
         if pair.metadata.get("eventbook", {}).get("stamp") != job.stamp:
@@ -85,6 +92,13 @@ def chapter_findings(chapter: Chapter, jobs: list[Job], rows: list[Row]) -> Iter
         )
     else:
         yield from (f"{ledger}: {problem}" for problem in lacking)
+
+
+def _first_other_line(script: Path) -> int | None:
+    """Number of the first line that Jupytext would write otherwise; None if it would change nothing."""
+    lines = script.read_text(encoding="utf-8").splitlines()
+    pairs = zip_longest(lines, as_saved(script).splitlines())
+    return next((number for number, (own, saved) in enumerate(pairs, start=1) if own != saved), None)
 
 
 def _duplicates(rows: dict[str, list[Row]]) -> Iterator[str]:

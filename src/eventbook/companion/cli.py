@@ -126,16 +126,16 @@ def run(
 
 def _print_variant(project: Project, chapter: Chapter, planned: Sequence[Job], console: Console) -> None:
     """Where a one-off variant is, and what its claims say."""
-    from .ledger.claims import collect_values, evaluate
+    from .ledger.claims import collect_values, measured_numbers
     from .ledger.ledger import read_ledger
 
     folder = planned[0].folder
-    rows = evaluate(chapter, read_ledger(chapter.ledger_path), collect_values(chapter, folder), {})
+    values = measured_numbers(collect_values(chapter, folder))
     console.print(f"variant in {project.shown(folder)}")
-    for row in rows:
-        if row.quick is not None:
-            found = f"{row.claim.shown(row.quick)} ({row.claim.condition()})"
-            console.print(f"  {row.claim.id}: {found}: {row.verdict}")
+    for claim in read_ledger(chapter.ledger_path).claims:
+        if claim.key in values:
+            value = values[claim.key]
+            console.print(f"  {claim.id}: {claim.shown(value)} ({claim.condition()}): {claim.verdict(value)}")
 
 
 @app.command()

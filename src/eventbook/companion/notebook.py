@@ -1,12 +1,16 @@
 """What chapter notebooks use of the companion: record a value, read recorded full results, the book's look.
 
-from eventbook.companion.notebook import record, recorded, use_theme
+    from eventbook.companion.notebook import bound, record, recorded, use_theme
+
+Recorded numbers keep twelve significant digits: what comes after them is the rounding of one processor, and
+would make the notebooks of another differ. A number that *is* rounding is recorded as its `bound`.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,25 @@ from .files import read_json
 from .ledger.ledger import GLUE, Claim, Ledger, read_ledger
 from .project import Project
 
-__all__ = ["PALETTE", "keep", "record", "recorded", "use_theme"]
+__all__ = ["PALETTE", "bound", "keep", "record", "recorded", "use_theme"]
+
+DIGITS = 12
 
 
-def record(**values: Any) -> None:
+def record(*, measured: bool = True, **values: Any) -> None:
     """Record measured numbers under their keys and show the claims that they decide.
 
     Each value is glued, so that the text can cite it (``{glue:text}`key:.2f```) and the ledger can judge
     it. Below the cell stands one line per claim with its condition and verdict; values that decide none
     share a last line.
+
+    Parameters
+    ----------
+    measured
+        False for values that this run did not measure but took from the `recorded` full run. They are shown
+        and may be cited, and count for no quick run, fork, sweep or new record.
+    **values
+        Numbers and truth values by key, of Python, NumPy or torch.
 
     Raises
     ------
@@ -32,18 +46,72 @@ def record(**values: Any) -> None:
         If a value is not one number or truth value.
     """
     from IPython.display import HTML, display
-    from myst_nb import glue
 
-    plain = {key: _number(key, value) for key, value in values.items()}
+    plain = {key: _stable(_number(key, value)) for key, value in values.items()}
     for key, value in plain.items():
-        glue(key, value, display=False)
+        _glue(key, repr(value), measured)
     ledger = _ledger_here()
     claims = {key: [c for c in ledger.claims if c.key == key] if ledger else [] for key in plain}
     lines = [_judged(key, plain[key], claims[key]) for key in plain if claims[key]]
     others = [_cited(key, plain[key]) for key in plain if not claims[key]]
     if others:
         lines.append(f'<div class="record">{" ".join(others)}</div>')
+    if not measured:
+        lines.append('<div class="record">from the recorded full run</div>')
     display(HTML('<div class="records">' + "".join(lines) + "</div>"))
+
+
+def bound(value: Any, floor: float = 1e-12) -> float:
+    """The smallest power of ten that is not below a number, and not below `floor`.
+
+    For errors of rounding size, whose digits differ from processor to processor: "below 1e-12" is all that
+    can be said of 9.0e-17. An error that is none of rounding stays visible.
+
+    Parameters
+    ----------
+    value
+        A number >= 0; NaN stays NaN and infinity infinite, so that no claim holds for them.
+    floor
+        A power of ten above the rounding errors of the computation.
+
+    Raises
+    ------
+    UserError
+        If the value is no number or negative, or the floor is not positive.
+
+    Examples
+    --------
+    >>> bound(8.3e-17), bound(2e-5), bound(1e-3)
+    (1e-12, 0.0001, 0.001)
+    """
+    number = _number("bound", value)
+    if number < 0 or not floor > 0:
+        raise UserError(f"bound: expected a number >= 0 and a floor > 0, got {number} and {floor}")
+    if not math.isfinite(number):
+        return float(number)
+    exponent = math.ceil(math.log10(max(number, floor)) - 1e-9)  # log10(1e-3) is not quite -3
+    return float(f"1e{exponent}")
+
+
+def _stable(value: Any) -> Any:
+    """Floats, also within lists and dicts, with the digits that every processor agrees on."""
+    if isinstance(value, dict):
+        return {key: _stable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stable(item) for item in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _glue(key: str, text: str, measured: bool) -> None:
+    """Put a value into the outputs as glue does; whether it was measured stands beside its name."""
+    from IPython import get_ipython
+
+    if (shell := get_ipython()) is None:
+        return
+    note: dict[str, Any] = {"name": key, "mime_prefix": GLUE}
+    if not measured:
+        note["measured"] = False
+    shell.display_pub.publish(data={f"{GLUE}text/plain": text}, metadata={"scrapbook": note})
 
 
 def _number(key: str, value: Any) -> int | float | bool:
@@ -96,19 +164,12 @@ def keep(**data: Any) -> None:
     UserError
         If the data is not plain JSON.
     """
-    from IPython import get_ipython
-
-    shell = get_ipython()
     for key, value in data.items():
         try:
-            plain = json.dumps(value, allow_nan=False)
+            plain = json.dumps(_stable(value), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UserError(f"keep({key}=...): expected plain JSON data ({error})") from None
-        if shell is not None:
-            shell.display_pub.publish(
-                data={f"{GLUE}text/plain": plain},
-                metadata={"scrapbook": {"name": key, "mime_prefix": GLUE}},
-            )
+        _glue(key, plain, measured=True)
 
 
 def recorded(slug: str) -> dict[str, Any]:

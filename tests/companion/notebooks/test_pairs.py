@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from lab import opens_and_saves
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from tiny_project import call, edit
 
 from eventbook.companion.errors import UserError
 from eventbook.companion.notebooks.pairs import (
     INJECTED,
+    as_saved,
     differences,
     edited_outputs,
     is_current,
@@ -21,6 +26,8 @@ from eventbook.companion.notebooks.pairs import (
     refuse_edits,
     write_pair,
 )
+from eventbook.companion.project import Project
+from eventbook.companion.variants.forks import create_fork
 
 SCRIPT = """\
 # %% [markdown]
@@ -35,6 +42,51 @@ print(a)
 # %%
 a + 1
 """
+
+
+# --- in JupyterLab -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_pair_opens_and_saves_in_jupyterlab_after_a_run(executed: Project, name: str) -> None:
+    opens_and_saves(executed.root, executed.chapter("tiny").source(name), "assert ", "assert  ")
+    assert "edited" not in call("run").out, "what was edited in both files is taken up"
+
+
+@pytest.mark.slow
+def test_a_pair_of_a_fork_opens_and_saves_in_jupyterlab(executed: Project) -> None:
+    fork = create_fork(executed, "tiny", "hot", {"numerator": 2.0})
+    script = fork.source("one")
+    write_pair(script.with_suffix(".ipynb"), read_source(script))
+    opens_and_saves(executed.root, script, "assert ", "assert  ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('mystnb={"figure"', 'tags=["hide-input"] mystnb={"figure"', 38),
+        ('tags=["parameters"]', 'tags=["parameters",]', 18),
+        ("#     formats: ipynb,py:percent", "#     formats:   ipynb,py:percent", 5),
+    ],
+)
+def test_what_jupyterlab_would_rewrite_is_found(executed: Project, old: str, new: str, line: int) -> None:
+    script = executed.chapter("tiny").source("one")
+    assert as_saved(script) == script.read_text()
+    edit(script, old, new)
+    assert as_saved(script) != script.read_text()
+    assert call("run").status == 0
+    said = f"notebooks/tiny/one.py:{line}: JupyterLab would save this line otherwise; "
+    assert said in call("check").out
+    # and the advice works
+    pair = script.with_suffix(".ipynb")
+    command = [sys.executable, "-m", "jupytext", "--to", "py:percent", str(pair)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert said not in call("check").out
+
+
+# --- contents ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -20,11 +20,15 @@ from .ledger import GLUE, Claim, Ledger, Verdict, read_ledger
 
 @dataclass(frozen=True)
 class Recorded:
-    """A value that a notebook recorded, and in which cell (from 1)."""
+    """A value that a notebook recorded, and in which cell (from 1).
+
+    `measured` is False for a value that the run took from the recorded full run.
+    """
 
     value: Any
     notebook: str
     cell: int
+    measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def values_of(notebook: NotebookNode, name: str) -> dict[str, Recorded]:
             if key in found:
                 raise UserError(f"{name}: {key!r} is recorded twice, in cells {found[key].cell} and {number}")
             if f"{GLUE}text/plain" in data:
-                found[key] = Recorded(_literal(data[f"{GLUE}text/plain"], key, name), name, number)
+                value = _literal(data[f"{GLUE}text/plain"], key, name)
+                found[key] = Recorded(value, name, number, glued.get("measured", True))
     return found
 
 
@@ -145,6 +150,15 @@ def collect_values(chapter: Chapter, folder: Path | None = None) -> dict[str, Re
     return found
 
 
+def measured_numbers(values: Mapping[str, Recorded]) -> dict[str, Any]:
+    """Numbers and truth values that a run measured itself, by key: all that a variant has to say."""
+    return {
+        key: recorded.value
+        for key, recorded in values.items()
+        if recorded.measured and isinstance(recorded.value, bool | int | float)
+    }
+
+
 def evaluate(
     chapter: Chapter,
     ledger: Ledger,
@@ -173,7 +187,9 @@ def evaluate(
             Row(
                 chapter=chapter.slug,
                 claim=claim,
-                quick=recorded.value if recorded and claim.in_profile("quick") else None,
+                quick=recorded.value
+                if recorded and recorded.measured and claim.in_profile("quick")
+                else None,
                 full=full.get(claim.key or "") if claim.in_profile("full") else None,
                 notebook=notebook,
                 on_page=recorded is not None,

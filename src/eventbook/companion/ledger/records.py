@@ -25,7 +25,8 @@ def record_full(chapter: Chapter) -> Path:
     Raises
     ------
     UserError
-        If a notebook of the chapter has no finished full run of the present code.
+        If a notebook of the chapter has no finished full run of the present code, or shows values that it
+        took from an earlier record.
     """
     jobs = plan(chapter, "full")
     if missing := [job.notebook for job in jobs if not job.is_done()]:
@@ -35,6 +36,12 @@ def record_full(chapter: Chapter) -> Path:
         )
     reports = {job.notebook: read_json(job.path("report.json")) for job in jobs}
     values = collect_values(chapter, chapter.project.runs("full", chapter.label))
+    if copied := [key for key, recorded in values.items() if not recorded.measured]:
+        raise UserError(
+            f"{chapter.slug}: expected a full run that measures every value, got {', '.join(copied)} from "
+            "the record before; set the parameters that measure them in "
+            f"{chapter.project.shown(chapter.folder / 'full.yml')}"
+        )
     first = reports[jobs[0].notebook]
     record: dict[str, Any] = {
         "chapter": chapter.slug,

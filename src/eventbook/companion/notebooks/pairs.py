@@ -28,6 +28,12 @@ from .notebook_format import NotebookNode, jupytext, nbformat
 from .parameters import Parameter, read_parameters
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# what a script keeps of a notebook; without this Jupytext would write its version into every header
+PAIRING = {
+    "cell_metadata_filter": "tags,mystnb,-all",
+    "formats": "ipynb,py:percent",
+    "notebook_metadata_filter": "kernelspec,jupytext,-jupytext.text_representation",
+}
 INJECTED = "injected-parameters"
 # where a kernel keeps the text of its cells: warnings name it, and it is another one each time
 CELL_FILE = re.compile(r"\S*ipykernel_\d+[/\\]")
@@ -54,11 +60,23 @@ def read_source(path: Path) -> NotebookNode:
         cell.id = name if seen[name] == 1 else f"{name}-{seen[name]}"
     notebook.metadata = NotebookNode(
         kernelspec=NotebookNode(KERNEL),
-        jupytext=NotebookNode(formats="ipynb,py:percent"),
+        jupytext=NotebookNode(PAIRING),
         language_info=NotebookNode(name="python"),
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def as_saved(path: Path) -> str:
+    """The percent script as JupyterLab would write it after opening the pair, in Jupytext's spelling.
+
+    A script that is spelt otherwise, such as with tags before figure metadata, has cells that agree with its
+    ``.ipynb`` and a text that does not. JupyterLab refuses such a pair when the ``.ipynb`` is newer, and
+    rewrites the script at the first save when it is not.
+    """
+    source = nbformat.reads(nbformat.writes(read_source(path)), as_version=4)  # keys sorted, as in an .ipynb
+    config = jupytext.config.load_jupytext_config(str(path))
+    return str(jupytext.writes(source, fmt="py:percent", config=config))
 
 
 def read_notebook(path: Path) -> NotebookNode:

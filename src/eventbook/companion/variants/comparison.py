@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import html
+import re
 from pathlib import Path
 from typing import Any
 
 from ..book.pages import figures, list_table, stage_and_render
 from ..book.tables import badge
 from ..execution.jobs import plan
-from ..ledger.claims import Row, collect_values, evaluate
-from ..ledger.ledger import read_ledger
+from ..ledger.claims import collect_values, measured_numbers
+from ..ledger.ledger import Claim, read_ledger
 from ..notebooks.pairs import read_notebook
 from ..notebooks.parameters import shown
 from ..project import Chapter, Project
@@ -81,39 +82,39 @@ def _value(value: Any) -> str:
 
 
 def _claims(original: Chapter, fork: Chapter, runs: Path) -> str:
-    """Every row of the quick profile; what the fork has not measured says so."""
-    ledger = read_ledger(fork.ledger_path)
-    before = evaluate(original, ledger, collect_values(original), {})
-    after = evaluate(fork, ledger, collect_values(fork, runs), {})
+    """Every row that either has measured; what the fork has not measured says so."""
+    recorded = collect_values(fork, runs)
+    before, after = measured_numbers(collect_values(original)), measured_numbers(recorded)
     rows = []
-    for old, new in zip(before, after, strict=True):
-        claim = new.claim
-        if not claim.in_profile("quick"):
+    for claim in read_ledger(fork.ledger_path).claims:
+        key = claim.key or ""
+        if key not in before and key not in after:
             continue
-        link = f"{new.notebook}.html#{claim.key}" if new.notebook else None
+        old, new = before.get(key), after.get(key)
+        link = f"{recorded[key].notebook}.html#{key}" if key in after else None
         rows.append(
             [
                 f'<span class="claim-id">{claim.id}</span> {claim.statement}',
                 claim.paper_value,
                 f"`{claim.condition()}`",
-                claim.shown(old.quick),
-                claim.shown(new.quick),
-                _difference(old, new),
-                badge(old.verdict),
-                badge(new.verdict, link),
+                claim.shown(old),
+                claim.shown(new),
+                _difference(claim, old, new),
+                badge(claim.verdict(old)),
+                badge(claim.verdict(new), link),
             ]
         )
     header = ["Claim", "Paper", "Holds if", "Original", "Fork", "Difference", "Original", "Fork"]
     return list_table(header, rows, "claims claims-comparison")
 
 
-def _difference(old: Row, new: Row) -> str:
-    if old.quick is None or new.quick is None:
+def _difference(claim: Claim, old: float | None, new: float | None) -> str:
+    if old is None or new is None:
         return "not measured"
-    difference = float(new.quick) - float(old.quick)
+    difference = float(new) - float(old)
     if difference == 0:
         return "0"
-    return format(difference, "+.2%" if new.claim.format.endswith("%") else "+.3g")
+    return format(difference, "+.2%" if claim.format.endswith("%") else "+.3g")
 
 
 def _figures(original: Chapter, runs: Path, executed: list[str]) -> tuple[dict[str, bytes], str]:
@@ -175,4 +176,7 @@ def _code(original: Chapter, fork: Chapter) -> str:
         )
     if not lines:
         return "The code is the same.\n"
-    return "\n".join(["`````{code-block} diff", *lines, "`````", ""])
+    # a plain fence: as a directive its first line, ---, would begin a block of options
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}diff", *lines, fence, ""])

@@ -14,7 +14,7 @@ from ..book.tables import badge
 from ..errors import UserError
 from ..execution.jobs import Job, declared_parameters, plan
 from ..files import write_atomically
-from ..ledger.claims import values_of
+from ..ledger.claims import measured_numbers, values_of
 from ..ledger.ledger import Claim, read_ledger
 from ..notebooks.pairs import read_notebook
 from ..notebooks.parameters import owners_of, shown, split_values, typed_overrides
@@ -77,7 +77,8 @@ def plan_sweep(chapter: Chapter, assignments: Mapping[str, str], profile: str = 
 def render_sweep(sweep: Sweep) -> Path:
     """Write ``results.csv`` and the page with one small plot per claim; return the page.
 
-    Variants that failed have no values and are named on the page.
+    Variants that failed have no values and are named on the page. Claims that no variant has measured, such
+    as those that a notebook shows from the recorded full run, are left out.
     """
     ledger = read_ledger(sweep.chapter.ledger_path)
     measured: list[dict[str, Any]] = []
@@ -89,10 +90,11 @@ def render_sweep(sweep: Sweep) -> Path:
             continue
         measured.append(
             {
-                key: recorded.value
+                key: value
                 for job in jobs
-                for key, recorded in values_of(read_notebook(job.path("ipynb")), job.notebook).items()
-                if isinstance(recorded.value, bool | int | float)
+                for key, value in measured_numbers(
+                    values_of(read_notebook(job.path("ipynb")), job.notebook)
+                ).items()
             }
         )
     claims = [claim for claim in ledger.claims if any(claim.key in values for values in measured)]
