@@ -9,7 +9,7 @@
 import sys
 from pathlib import Path
 
-import eventbook.companion
+import eventbook.companion.execution
 from eventbook.companion.execution.jobs import all_jobs
 from eventbook.companion.project import Project
 
@@ -39,4 +39,4 @@ rule claims:
 
 
 # rule execute, the same that `eventbook run` uses
-include: str(Path(eventbook.companion.__file__).with_name("execute.smk"))
+include: str(Path(eventbook.companion.execution.__file__).with_name("execute.smk"))

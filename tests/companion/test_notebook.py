@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventbook.companion.errors import UserError
 from eventbook.companion.ledger.ledger import read_ledger
-from eventbook.companion.notebook import _cited, _judged, _number, keep, recorded
+from eventbook.companion.notebook import _cited, _judged, _number, _stable, bound, keep, recorded
 from eventbook.companion.project import Project
 
 
@@ -83,3 +85,47 @@ def test_a_notebook_does_not_load_what_only_the_command_line_needs() -> None:
     code = f"import sys, eventbook.companion.notebook; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, 1e-12),
+        (9.02e-17, 1e-12),
+        (8.3e-17, 1e-12),
+        (1e-12, 1e-12),
+        (1.1e-12, 1e-11),
+        (np.float64(2e-5), 1e-4),
+        (1e-3, 1e-3),
+        (1, 1.0),
+        (1.5, 10.0),
+        (np.inf, np.inf),
+    ],
+)
+def test_bounds_are_powers_of_ten(value: Any, expected: float) -> None:
+    assert bound(value) == expected
+    assert bound(value, floor=1e-20) >= value
+
+
+def test_a_bound_hides_no_failure_and_no_nonsense() -> None:
+    assert np.isnan(bound(float("nan")))
+    assert bound(3e-17, floor=1e-18) == 1e-16
+    for value, floor in ((-1e-9, 1e-12), (1.0, 0.0), (1.0, -1.0), ("1", 1e-12)):
+        with pytest.raises(UserError, match=r"bound"):
+            bound(value, floor)
+
+
+@given(st.floats(1e-300, 1e300))
+def test_a_bound_is_the_next_power_of_ten(value: float) -> None:
+    found = bound(value, floor=1e-320)
+    assert value <= found <= 10 * value * (1 + 1e-9)
+    assert found == float(f"1e{round(np.log10(found))}")
+
+
+def test_recorded_floats_keep_twelve_digits() -> None:
+    assert _stable(0.1 + 0.2) == 0.3
+    assert _stable({"a": [1 / 3, (2 / 3, 7)], "b": True}) == {
+        "a": [0.333333333333, [0.666666666667, 7]],
+        "b": True,
+    }
+    assert _stable(123456789012345) == 123456789012345, "an integer is exact"

@@ -9,9 +9,10 @@ from pathlib import Path
 from .book.render import check_version
 from .book.tables import readme_with_counts
 from .errors import UserError
-from .execution.jobs import Job, plan
+from .execution.jobs import Job, declared_parameters, plan
 from .ledger.claims import Row, rows_of
 from .notebooks.pairs import as_saved, differences, edited_outputs, read_notebook, read_source
+from .notebooks.parameters import disagreements
 from .project import Chapter, Project
 
 
@@ -33,6 +34,8 @@ def findings(project: Project) -> Iterator[str]:
             yield from str(error).splitlines()
             continue
         yield from chapter_findings(chapter, jobs, rows[chapter.slug])
+        folder = project.shown(chapter.folder)
+        yield from (f"{folder}: {line}" for line in disagreements(declared_parameters(chapter)))
     yield from _duplicates(rows)
     if len(rows) < len(chapters):
         return  # the counts cannot be told

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_project import call, edit, eventbook, snapshot
 
-from eventbook.companion.book.render import book_digest, check_version, publish
+from eventbook.companion.book.render import book_digest, check_version, publish, render
 from eventbook.companion.errors import UserError
 from eventbook.companion.project import Project
 
@@ -61,6 +61,21 @@ def test_a_missing_page_is_named_by_check(rendered: Project) -> None:
         "notebooks/other: expected the ledger claims.yml, found none",
     ):
         assert line in found
+
+
+def test_a_page_that_was_not_rendered_is_named(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter Book can end well and leave pages out."""
+
+    def built(source: Path, output: Path, *, strict: bool) -> Path:
+        for page in tiny.toc_pages[:-1]:
+            (output / f"{page}.html").parent.mkdir(parents=True, exist_ok=True)
+            (output / f"{page}.html").touch()
+        return output
+
+    monkeypatch.setattr("eventbook.companion.book.render.jupyter_book", built)
+    with pytest.raises(UserError, match="the book lacks pages of its table of contents: notebooks/tiny/two"):
+        render(tiny)
+    assert not (tiny.build / "html").exists()
 
 
 @pytest.mark.parametrize(

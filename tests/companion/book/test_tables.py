@@ -48,6 +48,14 @@ def test_counts(executed: Project) -> None:
 
 
 @pytest.mark.slow
+def test_counts_are_of_what_was_measured_not_of_what_was_expected(executed: Project) -> None:
+    edit(executed.root / "notebooks/tiny/claims.yml", "threshold: 4", "threshold: 5")
+    counts = count(rows_of(executed.chapter("tiny")))
+    assert (counts[Verdict.REPRODUCED], counts[Verdict.DIFFERS]) == (1, 2)
+    assert "| 5 | 1 | 1 | 2 | 1 |" in readme_with_counts(executed, rows_by_chapter(executed))
+
+
+@pytest.mark.slow
 def test_tables_of_the_same_state_are_the_same_files(executed: Project) -> None:
     folder = executed.root / "book/_generated"
     write_tables(executed, rows_by_chapter(executed), all_jobs(executed))

@@ -32,6 +32,12 @@ def test_overrides_go_to_the_notebooks_that_declare_them(tiny: Project) -> None:
     assert one.name == "tiny/one (numerator=2)"
 
 
+def test_what_a_person_asks_for_goes_before_the_profile(tiny: Project) -> None:
+    edit(tiny.root / "notebooks/tiny/full.yml", "offset: 0", "offset: 5\nsteps: 4")
+    one, two = plan(tiny.chapter("tiny"), "full", {"offset": 1})
+    assert (one.parameters, two.parameters) == ({"steps": 4}, {"offset": 1})
+
+
 def test_variants_have_folders_of_their_own() -> None:
     names = [
         variant_name(p, o) for p in ("quick", "full") for o in ({}, {"a": 1}, {"a": 2}, {"a": 1, "b": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from rich.console import Console
 from tiny_project import (
     BY_HAND,
     call,
@@ -26,7 +28,7 @@ from tiny_project import (
 )
 
 from eventbook.companion.errors import UserError
-from eventbook.companion.execution import engines
+from eventbook.companion.execution import engines, running
 from eventbook.companion.execution.engines import choose_engine
 from eventbook.companion.execution.jobs import plan
 from eventbook.companion.notebooks.pairs import read_notebook
@@ -80,6 +82,35 @@ def test_a_notebook_that_raises_is_shown_and_kept_and_the_other_finishes(
     assert "second" not in mended.stdout, "only the mended one runs"
     assert read_notebook(chapter.pair("first")).cells[2].outputs[0].text == "10\n"
     assert not kept.exists()
+
+
+@pytest.mark.slow
+def test_a_result_from_before_never_stands_for_a_run_that_failed(light: Project) -> None:
+    """The code is the same, so the old result would count as this run's."""
+    edit(light.root / FIRST, "while Path", 'assert not Path("fail").exists()\nwhile Path')
+    assert eventbook(light.root, "run", "--engine", "papermill").returncode == 0
+    (job, _) = plan(light.chapter("light"))
+    assert job.is_done()
+    (light.root / "notebooks/light/fail").touch()
+    failed = eventbook(light.root, "run", "--force", "--engine", "papermill")
+    assert failed.returncode == 1
+    assert "1 executed, 0 current, 1 failed" in failed.stdout
+    assert not job.path("ipynb").exists()
+    assert not job.is_done()
+
+
+@pytest.mark.slow
+def test_a_report_from_before_never_stands_for_a_run_without_one(
+    executed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that ends without running anything, as after a kill."""
+    jobs = plan(executed.chapter("tiny"))
+    assert all(job.is_done() for job in jobs)
+    monkeypatch.setattr(running, "run_with_pool", lambda *_: None)
+    console = Console(file=io.StringIO())
+    outcome = running.run_jobs(jobs, executed, console, engine="papermill", force=True)
+    assert (outcome.executed, outcome.current, outcome.failed) == ([], [], jobs)
+    assert outcome.exit_status == 1
 
 
 def blocked(light: Project, *arguments: str) -> subprocess.Popen[str]:

@@ -12,7 +12,13 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from tiny_project import call, edit
 
 from eventbook.companion.errors import UserError
-from eventbook.companion.ledger.claims import collect_values, problems_of, rows_of, values_of
+from eventbook.companion.ledger.claims import (
+    collect_values,
+    measured_numbers,
+    problems_of,
+    rows_of,
+    values_of,
+)
 from eventbook.companion.ledger.ledger import GLUE, Verdict
 from eventbook.companion.notebooks.pairs import read_notebook
 from eventbook.companion.project import Project
@@ -126,6 +132,37 @@ def test_rows_of_the_full_profile_need_a_recorded_run(tiny: Project) -> None:
     assert rows_of(tiny.chapter("tiny"))[1].verdict is Verdict.DIFFERS, (
         "without a quick value the full one counts"
     )
+
+
+def test_the_quick_value_decides_where_there_is_one(tiny: Project) -> None:
+    both = ("threshold: 4\n    profile: quick", "threshold: 4\n    profile: both")
+    edit(tiny.root / "notebooks/tiny/claims.yml", *both)
+    path = tiny.recorded("tiny")
+    path.parent.mkdir(parents=True)
+    for quick, full, verdict in ((4, 5, Verdict.REPRODUCED), (5, 4, Verdict.DIFFERS)):
+        put(tiny, "two", ("total", str(quick)))
+        path.write_text(json.dumps({"values": {"total": {"value": full, "notebook": "two", "cell": 3}}}))
+        row = rows_of(tiny.chapter("tiny"))[1]
+        assert (row.quick, row.full, row.verdict) == (quick, full, verdict)
+
+
+def test_a_value_that_was_not_measured_decides_nothing(tiny: Project) -> None:
+    put(tiny, "two", ("total", "4"))
+    notebook = read_notebook(tiny.chapter("tiny").pair("two"))
+    notebook.cells[0].outputs[0].metadata.scrapbook["measured"] = False
+    nbformat.write(notebook, tiny.chapter("tiny").pair("two"))
+    values = collect_values(tiny.chapter("tiny"))
+    assert (values["total"].value, values["total"].measured) == (4, False)
+    assert measured_numbers(values) == {}
+    assert rows_of(tiny.chapter("tiny"))[1].quick is None
+    assert problems(tiny)[1] == (
+        "tiny: tiny-total: expected the value 'total' in the quick profile, found none"
+    )
+
+
+def test_numbers_of_a_run_are_its_numbers_and_truth_values() -> None:
+    found = values_of(recording(("a", "1"), ("b", "0.5"), ("c", "True"), ("d", "[1, 2]")), "one")
+    assert measured_numbers(found) == {"a": 1, "b": 0.5, "c": True}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from eventbook.companion.errors import UserError
 from eventbook.companion.notebooks.parameters import (
     Parameter,
     check_overrides,
+    disagreements,
     label,
     parse_assignments,
     read_parameters,
@@ -171,6 +172,20 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
 def test_a_name_that_two_notebooks_declare_holds_for_both() -> None:
     declared = {name: {"a": Parameter("a", "float", 1.0, "x")} for name in ("one", "two")}
     assert check_overrides({"a": 2}, declared) == {"one": {"a": 2.0}, "two": {"a": 2.0}}
+
+
+def test_a_name_is_one_quantity() -> None:
+    def two(type_: str, default: Any) -> list[str]:
+        one = {"a": Parameter("a", "float", 1.0, "x"), "b": Parameter("b", "int", 1, "x")}
+        return disagreements({"one": one, "two": {"a": Parameter("a", type_, default, "y")}})
+
+    assert two("float", 1.0) == []
+    assert two("float", 2.0) == [
+        "parameter a: expected one quantity, one has float = 1.0 and two has float = 2.0"
+    ]
+    assert two("list[float]", [1.0]) == [
+        "parameter a: expected one quantity, one has float = 1.0 and two has list[float] = [1.0]"
+    ]
 
 
 @pytest.mark.parametrize("items", [["a"], ["=1"], ["a=1", "a=2"]])

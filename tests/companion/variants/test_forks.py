@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,9 +52,9 @@ def test_a_fork_is_a_plain_pair_with_other_defaults(executed_tree: Path, forked:
 
 @pytest.mark.slow
 def test_the_comparison_sets_the_fork_beside_the_original(forked: Project) -> None:
-    html = forked.build / "forks/hot/html"
-    assert (html / "index.html").is_file()
-    page = (html / "notebooks/tiny/index.html").read_text()
+    book = forked.build / "forks/hot/html"
+    assert (book / "index.html").is_file()
+    page = (book / "notebooks/tiny/index.html").read_text()
     for text in (
         "numerator",
         "the number above the line",
@@ -63,10 +65,15 @@ def test_the_comparison_sets_the_fork_beside_the_original(forked: Project) -> No
         "fig-line",
     ):
         assert text in page, text
+    code = "".join(re.findall('<div class="highlight-diff[^"]*">.*?</pre>', page, re.DOTALL))
+    code = html.unescape(re.sub("<[^>]+>", "", code)).splitlines()
+    assert "--- notebooks/tiny/one.py" in code
+    assert "-numerator: float = 1.0  # the number above the line" in code
+    assert "+numerator: float = 2.0  # the number above the line" in code
     assert "1 further figure" not in page
     assert "Not executed in the fork" not in page
-    assert (html / "notebooks/tiny/one.html").is_file()
-    assert len(list((html / "_static/comparison").iterdir())) == 2
+    assert (book / "notebooks/tiny/one.html").is_file()
+    assert len(list((book / "_static/comparison").iterdir())) == 2
 
 
 @pytest.mark.slow

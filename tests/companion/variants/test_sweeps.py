@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 from tiny_project import call, edit, eventbook, snapshot
@@ -62,8 +63,28 @@ def test_what_is_no_sweep_is_refused(tiny: Project, assignments: list[str], said
     assert snapshot(tiny.root) == before
 
 
+# what the full run said, shown by a notebook that measures it in one variant only
+COPIED = """\
+  - id: tiny-copied
+    statement: Eight is eight.
+    where: derived
+    kind: exact
+    source: derived
+    key: copied
+    relation: "=="
+    threshold: 8
+    profile: full
+    expected: reproduced
+"""
+
+
 @pytest.mark.slow
 def test_a_sweep_gives_a_table_a_plot_and_names_what_failed(executed: Project) -> None:
+    with (executed.root / "notebooks/tiny/claims.yml").open("a") as ledger:
+        ledger.write(COPIED)
+    script = executed.root / "notebooks/tiny/two.py"
+    script.write_text(script.read_text() + "record(measured=offset == 1, copied=8)\n")
+    assert eventbook(executed.root, "run", "--engine", "papermill").returncode == 0
     before = snapshot(executed.root, "_build")
     done = eventbook(executed.root, "sweep", "tiny", "-p", "offset=0,1,9", "--engine", "papermill")
     assert done.returncode == 1
@@ -75,9 +96,12 @@ def test_a_sweep_gives_a_table_a_plot_and_names_what_failed(executed: Project) -
             ["offset", "claim", "key", "value", "holds"],
             ["0", "tiny-total", "total", "4", "True"],
             ["1", "tiny-total", "total", "5", "False"],
+            ["1", "tiny-copied", "copied", "8", "True"],
         ]
     page = (folder / "html/index.html").read_text()
     assert "No result for offset = 9: the run failed." in page
     assert "tiny-half" not in page, "a claim of a notebook that was not swept"
+    (row,) = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*tiny-copied.*?</tr>", page, re.DOTALL)
+    assert row.count("verdict-reproduced") == 1, "a recorded full result is no result at the swept value"
     assert (folder / "html/_static/sweep.png").read_bytes().startswith(b"\x89PNG")
     assert snapshot(executed.root, "_build") == before

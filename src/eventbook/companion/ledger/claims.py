@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import read_json
 from ..notebooks.notebook_format import NotebookNode
-from ..notebooks.pairs import read_notebook
+from ..notebooks.pairs import INJECTED, read_notebook, tags
 from ..project import Chapter, Project
 from .ledger import GLUE, Claim, Ledger, Verdict, read_ledger
 
@@ -95,7 +95,8 @@ def values_of(notebook: NotebookNode, name: str) -> dict[str, Recorded]:
         If a key is recorded twice or a value is not a literal.
     """
     found: dict[str, Recorded] = {}
-    for number, cell in enumerate(notebook.cells, start=1):
+    cells = [cell for cell in notebook.cells if INJECTED not in tags(cell)]
+    for number, cell in enumerate(cells, start=1):
         for output in cell.get("outputs", []):
             glued = output.get("metadata", {}).get("scrapbook", {})
             if "name" not in glued:

@@ -241,6 +241,24 @@ def check_overrides(
     return result
 
 
+def disagreements(declared: Mapping[str, Mapping[str, Parameter]]) -> list[str]:
+    """Parameters that notebooks share by name and not by type or default, one line each.
+
+    A name is one quantity in the whole chapter: an override turns it everywhere.
+    """
+    first: dict[str, tuple[str, Parameter]] = {}
+    found = []
+    for notebook, parameters in declared.items():
+        for name, own in parameters.items():
+            where, other = first.setdefault(name, (notebook, own))
+            if (own.type, own.default) != (other.type, other.default):
+                found.append(
+                    f"parameter {name}: expected one quantity, {where} has {other.type} = {other.default!r} "
+                    f"and {notebook} has {own.type} = {own.default!r}"
+                )
+    return found
+
+
 def rewrite_defaults(source: str, values: Mapping[str, Any]) -> str:
     """The parameters cell with new defaults; types, comments and layout stay."""
     lines = source.split("\n")
