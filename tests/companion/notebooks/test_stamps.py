@@ -53,6 +53,10 @@ def test_imports_are_followed(package: Path) -> None:
     }
     assert reached(package, "import numpy, eventbook.kernels.slow as s") == {"kernels/slow"}
     assert reached(package, "from eventbook.companion import unused") == {"companion/unused"}
+    assert reached(package, "from eventbook.deep import inner") == {
+        *("deep/__init__", "deep/inner", "kernels/slow")
+    }
+    assert reached(package, "from eventbook.deep import depth") == {"deep/__init__"}
     assert reached(package, "import numpy") == set()
 
 
