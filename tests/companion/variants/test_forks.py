@@ -115,6 +115,13 @@ def test_a_rerun_takes_up_edits_and_shows_what_failed(forked: Project) -> None:
     assert call("check").out.count("one.ipynb") == 0, "the original is as it was"
 
 
+def test_parameters_that_a_fork_adds_are_listed(tiny: Project) -> None:
+    fork = create_fork(tiny, "tiny", "hot", {"offset": 2})
+    edit(fork.source("two"), "# added to the sum\n", "# added to the sum\nextra: int = 7  # mine\n")
+    changes = [(c["notebook"], c["name"], c["original"], c["fork"]) for c in changed_parameters(tiny, fork)]
+    assert changes == [("two", "offset", 0, 2), ("two", "extra", None, 7)]
+
+
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "chapter": (("fork", "other", "--name", "x"), "unknown chapter 'other'; the book has: tiny"),
     "parameter": (

@@ -43,6 +43,13 @@ def test_in_the_full_profile_the_default_is_the_profiles(tiny: Project) -> None:
     assert five[0].variant == "full", "what the profile has anyway"
 
 
+def test_a_value_is_the_default_only_if_it_is_everywhere(tiny: Project) -> None:
+    edit(tiny.root / "notebooks/tiny/two.py", "# added to the sum\n", "# sum\nsteps: int = 5  # steps\n")
+    three, five = planned(tiny, "steps=3,5")
+    assert three == [("one", {"steps": 3}), ("two", {"steps": 3})]
+    assert five == [("one", {"steps": 5}), ("two", {"steps": 5})]
+
+
 @pytest.mark.parametrize(
     ("assignments", "said"),
     [
