@@ -60,9 +60,11 @@ record(half=half, count=steps)
 keep(curve=[numerator, 2 * numerator])
 
 # %%
+import os
 import warnings
 
 print("printed", name)
+print(hash("a"), os.environ["OMP_NUM_THREADS"])
 warnings.warn("a warning", stacklevel=1)
 
 # %% mystnb={"figure": {"caption": "A line", "name": "fig-line"}, "image": {"alt": "a line"}}

@@ -66,7 +66,7 @@ def test_a_pair_of_a_fork_opens_and_saves_in_jupyterlab(executed: Project) -> No
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ('mystnb={"figure"', 'tags=["hide-input"] mystnb={"figure"', 38),
+        ('mystnb={"figure"', 'tags=["hide-input"] mystnb={"figure"', 40),
         ('tags=["parameters"]', 'tags=["parameters",]', 18),
         ("#     formats: ipynb,py:percent", "#     formats:   ipynb,py:percent", 5),
     ],

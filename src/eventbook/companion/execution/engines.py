@@ -17,7 +17,6 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..project import Project
-from .hardware import THREAD_VARIABLES
 from .jobs import Job
 from .processes import RUN_VARIABLE
 
@@ -102,7 +101,6 @@ def _start(command: list[str], project: Project, log: Path, lock: int) -> subpro
     """A process in a session of its own, so that an interrupt can end it with its kernels."""
     environment = {
         **os.environ,
-        **{name: "1" for name in THREAD_VARIABLES},
         RUN_VARIABLE: str(os.getpid()),
         "EVENTBOOK_ROOT": str(project.root),
         "EVENTBOOK_BUILD": str(project.build),
