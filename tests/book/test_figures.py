@@ -20,6 +20,7 @@ from eventbook.companion.book import dark
 from eventbook.companion.book.pages import figures
 from eventbook.companion.book.render import jupyter_book
 from eventbook.companion.book.theme import GRID, INK, PALETTE, use_theme
+from eventbook.companion.errors import UserError
 from eventbook.companion.project import Project
 
 ROOT = Path(__file__).parents[2]
@@ -240,7 +241,17 @@ parts:
   - chapters: [{file: end}]
 """
 SECTION = "# Opening\n\n## A section\n\n```{figure} c.png\n:name: fig-%s\n\nA picture.\n```\n"
-GLUED = "# Chapter\n\n```{glue:any} plot\n:doc: plots.ipynb\n```\n"
+GLUED = """\
+# Chapter
+
+```{glued-figure} plot
+:doc: plots.ipynb
+:name: fig-%s-glued
+:alt: What is seen
+
+The plot, see {numref}`fig-%s-glued`.
+```
+"""
 
 
 def png(kind: str, shade: int) -> bytes:
@@ -265,6 +276,16 @@ def notebook(name: str, shade: int) -> str:
     return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=python))
 
 
+def test_a_glued_figure_needs_a_page_an_alternative_text_and_a_caption(tmp_path: Path) -> None:
+    (tmp_path / "_config.yml").write_text(CONFIG, encoding="utf-8")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: start\n", encoding="utf-8")
+    (tmp_path / "start.md").write_text(
+        "# Start\n\n```{glued-figure} plot\n:doc: a.ipynb\n```\n", encoding="utf-8"
+    )
+    with pytest.raises(UserError, match="glued-figure plot: expected alt and caption"):
+        jupyter_book(tmp_path, tmp_path / "out", strict=True)
+
+
 def test_numbers_and_twins_in_a_book_of_two_chapters(tmp_path: Path) -> None:
     source = tmp_path / "book"
     files = {
@@ -274,7 +295,7 @@ def test_numbers_and_twins_in_a_book_of_two_chapters(tmp_path: Path) -> None:
         "end.md": SECTION % "end",
     }
     for i, name in enumerate("ab"):
-        files[f"{name}/index.md"] = GLUED
+        files[f"{name}/index.md"] = GLUED % (name, name)
         files[f"{name}/plots.ipynb"] = notebook(name, 10 * i)
     for path, text in files.items():
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -286,14 +307,14 @@ def test_numbers_and_twins_in_a_book_of_two_chapters(tmp_path: Path) -> None:
     found = {page: numbers(html / f"{page}.html") for page in pages}
     assert found == {
         "start": ["1"],
-        "a/index": [],
-        "a/plots": ["1.1", "1.2"],
-        "b/plots": ["2.1", "2.2"],
+        "a/index": ["1.1"],
+        "a/plots": ["1.2", "1.3"],
+        "b/plots": ["2.2", "2.3"],
         "end": ["1"],
     }
-    assert REFERENCE.findall((html / "a/plots.html").read_text()) == [("../b/plots.html", "fig-b-1", "2.2")]
+    assert REFERENCE.findall((html / "a/plots.html").read_text()) == [("../b/plots.html", "fig-b-1", "2.3")]
     for page in pages:
         shown = pictures(html / f"{page}.html")
-        count = len(found[page]) or 1  # the glued one has no caption
-        assert [classes.split()[0] for _, classes in shown] == ["in-light", "in-dark"] * count, page
+        assert [classes.split()[0] for _, classes in shown] == ["in-light", "in-dark"] * len(found[page])
         assert all(path.is_file() for path, _ in shown)
+    assert (html / "a/index.html").read_text().count('alt="What is seen"') == 2

@@ -1,6 +1,7 @@
 """A Sphinx extension for figures: drawings that take the page's colours, dark twins, numbers by page.
 
-Authors write plain ``{figure}`` directives and captions of cells; the rest happens here.
+Authors write plain ``{figure}`` directives and captions of cells; the rest happens here. A figure that a
+notebook has glued gets a caption on another page with ``{glued-figure}``.
 
 - An SVG that asks for the page's colours (``var(--eb-...)``) is written into the page instead of linked.
 - Beside an image that has a dark twin (see `eventbook.companion.book.dark`) stands the twin; CSS shows one.
@@ -10,16 +11,47 @@ Authors write plain ``{figure}`` directives and captions of cells; the rest happ
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
+import imagesize  # type: ignore[import-untyped]
 from docutils import nodes  # type: ignore[import-untyped]
+from docutils.parsers.rst.directives import unchanged, unchanged_required  # type: ignore[import-untyped]
+from myst_nb.ext.glue.utils import create_pending_glue_ref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
 
 from .dark import twin_name, write_twins
+from .theme import DPI
 
 PAGE_COLOURS = "var(--eb-"
+WIDE = 7.5  # inches: two panels, or long labels
+PIXELS = {".svg": 96}  # per inch, by the definition of CSS
+
+
+class GluedFigure(SphinxDirective):
+    """A figure whose image the notebook `doc` has glued; MyST-NB's ``glue:figure`` knows no `doc`."""
+
+    required_arguments = 1  # the key
+    has_content = True  # the caption
+    option_spec: ClassVar = {"doc": unchanged_required, "name": unchanged, "alt": unchanged_required}
+
+    def run(self) -> list[nodes.Node]:
+        """Build the figure; its image is pasted when all pages are read."""
+        (key,) = self.arguments
+        given = {*self.options, *(["caption"] if self.content else [])}
+        if missing := [name for name in ("doc", "alt", "caption") if name not in given]:
+            raise self.error(f"glued-figure {key}: expected {' and '.join(missing)}, found none")
+        source, line = self.get_source_info()
+        image = create_pending_glue_ref(self.state.document, source, line, self.options["doc"], key)
+        figure = nodes.figure("", image, alt=self.options["alt"])
+        text = nodes.Element()
+        self.state.nested_parse(self.content, self.content_offset, text)
+        figure += nodes.caption("", "", *text[0].children)
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return [figure]
 
 
 class FiguresInBothModes(SphinxPostTransform):
@@ -30,10 +62,15 @@ class FiguresInBothModes(SphinxPostTransform):
 
     def run(self, **_: Any) -> None:
         for image in list(self.document.findall(nodes.image)):
+            if "alt" in image.parent and "alt" not in image:
+                image["alt"] = image.parent["alt"]
             source = Path(self.env.srcdir) / image["uri"]
             if source.suffix == ".svg" and PAGE_COLOURS in (drawn := source.read_text(encoding="utf-8")):
                 image.replace_self(nodes.raw("", f'<div class="drawing">{drawn}</div>', format="html"))
-            elif self._has_twin(source):
+                continue
+            if imagesize.get(source)[0] > WIDE * PIXELS.get(source.suffix, DPI):
+                image["classes"].append("wide")
+            if self._has_twin(source):
                 image.replace_self([image, self._twin(image)])
 
     def _has_twin(self, source: Path) -> bool:
@@ -75,6 +112,7 @@ def number_by_page(_: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.add_directive("glued-figure", GluedFigure)
     app.add_post_transform(FiguresInBothModes)
     app.connect("doctree-read", write_twins_of_page)
     app.connect("env-get-updated", number_by_page, priority=900)  # after Sphinx has numbered

@@ -18,6 +18,7 @@ PALETTE = {
 }
 INK = "#262626"  # seaborn's, for text and axes
 GRID = "#E6E6E6"
+DPI = 110
 
 
 def use_theme() -> None:
@@ -37,8 +38,8 @@ def use_theme() -> None:
         palette=list(PALETTE.values()),
         rc={
             "figure.figsize": (7.2, 4.0),
-            "figure.dpi": 110,
-            "savefig.dpi": 110,
+            "figure.dpi": DPI,
+            "savefig.dpi": DPI,
             "figure.constrained_layout.use": True,
             "figure.facecolor": "white",
             "axes.spines.top": False,
