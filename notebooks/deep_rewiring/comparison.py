@@ -109,7 +109,7 @@ steps_per_epoch = len(small_images) // 10
 
 
 def run_digits(connectivity, seed, rewire):
-    """Measured connectivity and test accuracy after `digits_steps` steps of ten images."""
+    """Measured connectivity and test accuracy after `digits_steps` steps."""
     layer = {} if rewire else {"layer": FreeSparseLinear}
     sizes = (64, 300, 100, 10)
     network = sparse_mlp(sizes, connectivity, seed=seed, init_scale=2.0, **layer)
@@ -212,7 +212,7 @@ GDNOISE = gdnoise_from_temperature(learning_rate, temperature)  # of both DEEP R
 
 
 def scaled(total):
-    """Connectivity per layer for an overall one: the authors' shares, none above 1."""
+    """Connectivity per layer for an overall one: the authors' shares, at most 1."""
     low, high = 0.0, 100.0
     for _ in range(60):
         factor = (low + high) / 2

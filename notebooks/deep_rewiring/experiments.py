@@ -98,9 +98,8 @@ training, held_out = tensorflow_validation_split(load_mnist("train"))
 images, labels = as_tensors(training)
 test_images, test_labels = as_tensors(load_mnist("test"))
 print(training.source)
-print(
-    f"{len(images):,} training, {len(held_out):,} held-out, {len(test_images):,} test images"
-)
+counts = len(images), len(held_out), len(test_images)
+print("{:,} training, {:,} held-out, {:,} test images".format(*counts))
 
 # %% [markdown]
 # A run is short. `sparse_mlp` builds the layers, `DeepR` owns the rewiring, and `train_compiled` runs an
@@ -305,7 +304,7 @@ record(
 # {glue:text}`dr_in_degree_alive:.2f`. The lottery goes on sending connections to dead pixels, but without a gradient to lift them they
 # are soon gone again, most of them in the very next step.
 #
-# The right half of the figure of degrees holds a surprise: {glue:text}`dr_silent_units` of the 300 hidden units have no input left, against
+# The right half of {numref}`fig-dr-degrees` holds a surprise: {glue:text}`dr_silent_units` of the 300 hidden units have no input left, against
 # {glue:text}`dr_silent_before` before training. Rewiring connections has removed whole units, which nobody asked for, and
 # the others share what became free.
 #
@@ -558,7 +557,7 @@ SPEECH_DENSITIES = (0.02, 0.05, 0.20, 1.0)
 
 
 class SpeechNet(torch.nn.Module):
-    """Bidirectional LSTM over cepstral coefficients; the last states of both directions decide."""
+    """Bidirectional LSTM over cepstral coefficients, read out at both ends."""
 
     def __init__(self, hidden=64):
         super().__init__()
@@ -631,9 +630,8 @@ by_density = {p: [100 * a for q, a in spoken if q == p] for p in SPEECH_DENSITIE
 if spoken:
     for density, shown in by_density.items():
         runs = ", ".join(f"{a:.1f}" for a in shown)
-        print(
-            f"connectivity {density:4.0%}: {np.mean(shown):.1f} % correct (runs: {runs})"
-        )
+        right = f"{np.mean(shown):.1f} % correct (runs: {runs})"
+        print(f"connectivity {density:4.0%}: {right}")
     lost = (np.mean(by_density[1.0]) - np.mean(by_density[0.20])) / 100
     record(measured=bool(speech_seeds), dr_speech=lost)
 

@@ -180,17 +180,10 @@ for step in range(300):
     (x @ dense.T - target).square().mean().backward()
     masked = dense.grad.view(-1)[layer.index] * layer.sign
     error = max(error, float((layer.theta.grad - masked).abs().max()))
+    before = (theta_twin, index_twin, masked.numpy(), 600, 5, 0, step)
+    noise = (2 * 0.05 * 1e-4) ** 0.5
     theta_twin, index_twin, _ = steps.deep_r_step_reference(
-        theta_twin,
-        index_twin,
-        masked.numpy(),
-        600,
-        5,
-        0,
-        step,
-        0.05,
-        1e-3,
-        (2 * 0.05 * 1e-4) ** 0.5,
+        *before, 0.05, 1e-3, noise
     )
     optimizer.step()
     assert np.array_equal(index_twin, layer.index.numpy()), (

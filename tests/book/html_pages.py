@@ -1,4 +1,4 @@
-"""The rendered book as a browser would follow it: ids, links, and which of them lead nowhere."""
+"""The rendered book as a browser would read it: ids, links, code, and which links lead nowhere."""
 
 from __future__ import annotations
 
@@ -14,17 +14,29 @@ class _Page(HTMLParser):
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.tags: list[tuple[str, dict[str, str]]] = []
+        self.code: list[str] = []  # text of every <pre>
+        self._in_code = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         own = {name: value or "" for name, value in attributes}
         self.tags.append((tag, own))
         self.ids |= {own[name] for name in ("id", "name") if name in own}
         self.links += [own[name] for name in ("href", "src") if name in own]
+        if tag == "pre":
+            self.code.append("")
+            self._in_code = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_code = self._in_code and tag != "pre"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_code:
+            self.code[-1] += data
 
 
 @cache
 def read_page(path: Path) -> _Page:
-    """The tags, ids and links of an HTML file."""
+    """The tags, ids, links and code of an HTML file."""
     page = _Page()
     page.feed(path.read_text(encoding="utf-8"))
     return page

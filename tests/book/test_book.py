@@ -16,10 +16,8 @@ from html_pages import broken_links, is_outside, pages_of, read_page
 from pybtex import errors as pybtex_errors
 from pybtex.database import parse_file
 
-from eventbook.companion.book.render import jupyter_book, render
-from eventbook.companion.book.tables import write_tables
+from eventbook.companion.book.render import jupyter_book
 from eventbook.companion.errors import UserError
-from eventbook.companion.execution.jobs import all_jobs
 from eventbook.companion.ledger.claims import Row, rows_by_chapter
 from eventbook.companion.ledger.ledger import read_ledger
 from eventbook.companion.project import Project
@@ -33,14 +31,6 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 @pytest.fixture(scope="session")
 def rows() -> list[Row]:
     return [row for own in rows_by_chapter(PROJECT).values() for row in own]
-
-
-@pytest.fixture(scope="session")
-def html() -> Path:
-    """The book in ``_build/html``, rendered if it is not current; nothing is executed."""
-    write_tables(PROJECT, rows_by_chapter(PROJECT), all_jobs(PROJECT))
-    index, _ = render(PROJECT)
-    return index.parent
 
 
 @pytest.fixture(params=NOTEBOOKS)

@@ -92,6 +92,7 @@ def test_tables_and_figures_are_written_once(project: Project) -> None:
     assert names == {
         "measured_goals.md", "measured_tiny.md", "measured_tiny.digest",
         "measured_tiny_ratios.svg", "measured_tiny_growth.svg", "measured_tiny_curves.svg",
+        "measured_tiny_ratios.dark.svg", "measured_tiny_growth.dark.svg", "measured_tiny_curves.dark.svg",
     }  # fmt: skip
     before = {name: (folder / name).stat().st_mtime_ns for name in names}
     write_measurements(project)

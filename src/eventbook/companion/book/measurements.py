@@ -4,6 +4,7 @@
     measured_<name>_ratios.svg    time of each competitor over ours
     measured_<name>_growth.svg    time against size, with fitted exponents
     measured_<name>_curves.svg    time against a quantity, one line per way to compute it
+    measured_<name>_*.dark.svg    the same for the dark mode
     measured_goals.md             all goals of all files, met or missed
 
 What a file holds is written by ``benchmarks/harness.py``; nothing is measured here.
@@ -19,6 +20,7 @@ from typing import Any
 
 from ..files import read_json, sha256, write_atomically
 from ..project import Project
+from .dark import in_dark, twin_name
 from .theme import PALETTE, use_theme
 
 COLORS = ("orange", "green", "vermilion", "purple", "sky", "grey", "black")
@@ -163,15 +165,23 @@ def _provenance(result: dict[str, Any]) -> str:
 
 def _draw(target: Path, name: str, result: dict[str, Any]) -> None:
     mark = target / f"measured_{name}.digest"
-    digest = sha256([repr(result), Path(__file__).read_bytes()])
+    drawn_by = (Path(__file__), Path(__file__).with_name("dark.py"), Path(__file__).with_name("theme.py"))
+    digest = sha256([repr(result), *(path.read_bytes() for path in drawn_by)])
     if mark.is_file() and mark.read_text(encoding="utf-8") == digest:
         return
     use_theme()
     for kind, figure in _figures_of(result):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-        write_atomically(target / f"measured_{name}_{kind}.svg", buffer.getvalue())
+        image = f"measured_{name}_{kind}.svg"
+        write_atomically(target / image, _svg(figure))
+        with in_dark(figure):
+            write_atomically(target / twin_name(image), _svg(figure))
     write_atomically(mark, digest)
+
+
+def _svg(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _figures_of(result: dict[str, Any]) -> Iterator[tuple[str, Any]]:

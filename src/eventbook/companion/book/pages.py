@@ -7,16 +7,18 @@ and rendered under ``_build``. The notebooks keep their place in the tree, so th
 from __future__ import annotations
 
 import base64
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ..notebooks.notebook_format import NotebookNode
 from ..project import Project
 from ..yaml_lines import load_yaml
+from .dark import twins
 from .render import jupyter_book, publish
 
 SHARED = ("book/glossary", "book/bibliography")
@@ -90,15 +92,26 @@ def stage_and_render(
     return target / "html" / f"{root}.html"
 
 
-def figures(notebook: NotebookNode) -> dict[str, tuple[str, bytes]]:
-    """Figures of an executed notebook: caption and PNG by name (or by cell number where unnamed)."""
+class Drawn(NamedTuple):
+    """A figure of an executed notebook: caption, PNG, and its twin for the dark mode if it has one."""
+
+    caption: str
+    image: bytes
+    twin: bytes | None
+
+
+def figures(notebook: NotebookNode) -> dict[str, Drawn]:
+    """Figures of an executed notebook by name (or by cell number where unnamed)."""
     found = {}
+    dark = twins(notebook)
     for number, cell in enumerate(notebook.cells, start=1):
         meta = cell.metadata.get("mystnb", {}).get("figure", {})
         images = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         for index, image in enumerate(images):
             name = meta.get("name", f"cell-{number}") + (f"-{index + 1}" if index else "")
-            found[name] = (" ".join(meta.get("caption", "").split()), base64.b64decode(image))
+            data = base64.b64decode(image)
+            twin = dark.get(hashlib.sha256(data).hexdigest())
+            found[name] = Drawn(" ".join(meta.get("caption", "").split()), data, twin)
     return found
 
 

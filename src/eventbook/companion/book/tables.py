@@ -55,7 +55,7 @@ def chapter_table(rows: Sequence[Row], prefix: str) -> str:
     """
     lines = [
         "::::{list-table}",
-        ":class: claims",
+        ":class: claims claims-rows",
         ":header-rows: 1",
         ":widths: 40 16 14 9 9 12",
         "",

@@ -16,12 +16,21 @@ PALETTE = {
     "grey": "#6E6E6E",
     "black": "#1A1A1A",
 }
+INK = "#262626"  # seaborn's, for text and axes
+GRID = "#E6E6E6"
+DPI = 110
 
 
 def use_theme() -> None:
-    """Set the theme for all figures of this process: readable at the width of a page, light and dark."""
+    """Set the theme for all figures of this process: readable at the width of a page, light and dark.
+
+    In a notebook each figure gets a twin for the dark mode.
+    """
     import matplotlib as mpl
     import seaborn as sns
+    from IPython import get_ipython
+
+    from .dark import show_in_both
 
     sns.set_theme(
         context="notebook",
@@ -29,14 +38,14 @@ def use_theme() -> None:
         palette=list(PALETTE.values()),
         rc={
             "figure.figsize": (7.2, 4.0),
-            "figure.dpi": 110,
-            "savefig.dpi": 110,
+            "figure.dpi": DPI,
+            "savefig.dpi": DPI,
             "figure.constrained_layout.use": True,
             "figure.facecolor": "white",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
-            "grid.color": "#E6E6E6",
+            "grid.color": GRID,
             "grid.linewidth": 0.8,
             "axes.titlesize": 11,
             "axes.titlelocation": "left",
@@ -52,3 +61,5 @@ def use_theme() -> None:
         },
     )
     mpl.rcParams["image.cmap"] = "cividis"
+    if (shell := get_ipython()) is not None:
+        show_in_both(shell)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..book.dark import picture, staged
 from ..book.pages import figures, list_table, stage_and_render
 from ..book.tables import badge
 from ..execution.jobs import plan
@@ -127,7 +128,7 @@ def _figures(original: Chapter, runs: Path, executed: list[str]) -> tuple[dict[s
         old = figures(read_notebook(pair)) if pair.is_file() else {}
         new = figures(read_notebook(runs / f"{notebook}.ipynb"))
         for name in [*old, *(n for n in new if n not in old)]:
-            if name in old and name in new and old[name][1] == new[name][1]:
+            if name in old and name in new and old[name].image == new[name].image:
                 same += 1
                 continue
             cells = []
@@ -137,15 +138,13 @@ def _figures(original: Chapter, runs: Path, executed: list[str]) -> tuple[dict[s
                         f"<figure><figcaption><strong>{who}</strong>: no such figure</figcaption></figure>"
                     )
                     continue
-                caption, data = found[name]
+                caption, data, twin = found[name]
                 image = f"comparison/{notebook}-{name}-{who}.png"
-                images[f"book/_static/{image}"] = data
+                images |= staged(f"book/_static/{image}", data, twin)
                 alt = html.escape(f"{who}: {caption or name}", quote=True)
-                cells.append(
-                    f"<figure><figcaption><strong>{who}</strong></figcaption>"
-                    f'<img src="../../_static/{image}" alt="{alt}"></figure>'
-                )
-            caption = new.get(name, old.get(name, ("", b"")))[0]
+                shown_image = picture(f"../../_static/{image}", alt, twin=twin is not None)
+                cells.append(f"<figure><figcaption><strong>{who}</strong></figcaption>{shown_image}</figure>")
+            caption = (new.get(name) or old[name]).caption
             parts += [
                 f"### {notebook}: {name}",
                 "",

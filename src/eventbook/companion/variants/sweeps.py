@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..book.dark import in_dark, picture, staged
 from ..book.pages import list_table, stage_and_render
 from ..book.tables import badge
 from ..errors import UserError
@@ -100,7 +101,7 @@ def render_sweep(sweep: Sweep) -> Path:
     claims = [claim for claim in ledger.claims if any(claim.key in values for values in measured)]
     _write_csv(sweep, claims, measured)
     page = _page(sweep, claims, measured, failed)
-    images = {"book/_static/sweep.png": _plot(sweep, claims, measured)} if claims else {}
+    images = staged("book/_static/sweep.png", *_plot(sweep, claims, measured)) if claims else {}
     title = f"sweep of {sweep.parameter}"
     return stage_and_render(sweep.chapter.project, sweep.folder, title, {"index": page}, {}, images)
 
@@ -131,7 +132,7 @@ def _page(
     if not claims:
         return "\n".join([*parts, "No claim of this chapter depends on this parameter.", ""])
     alt = f"Each claim's value against {sweep.parameter}, with the threshold of the ledger"
-    parts += [f'<img src="_static/sweep.png" alt="{alt}">', ""]
+    parts += [picture("_static/sweep.png", alt, twin=True), ""]
     parts += [
         "Filled points hold, open points do not; the dashed line or band is the ledger's condition.",
         "",
@@ -147,8 +148,10 @@ def _page(
     return "\n".join([*parts, list_table(header, rows, "claims")])
 
 
-def _plot(sweep: Sweep, claims: Sequence[Claim], measured: Sequence[Mapping[str, Any]]) -> bytes:
-    """One small axis per claim: value against parameter, threshold dashed."""
+def _plot(
+    sweep: Sweep, claims: Sequence[Claim], measured: Sequence[Mapping[str, Any]]
+) -> tuple[bytes, bytes]:
+    """One small axis per claim: value against parameter, threshold dashed; light and dark."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -184,7 +187,14 @@ def _plot(sweep: Sweep, claims: Sequence[Claim], measured: Sequence[Mapping[str,
         axis.margins(x=0.1, y=0.15)
     for axis in axes.flat[len(claims) :]:
         axis.remove()
+    light = _png(figure)
+    with in_dark(figure):
+        dark = _png(figure)
+    plt.close(figure)
+    return light, dark
+
+
+def _png(figure: Any) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
-    plt.close(figure)
     return stream.getvalue()

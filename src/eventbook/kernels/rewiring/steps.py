@@ -116,7 +116,7 @@ def distinct_ranks(n, size, key, ranks):
 
 @kernel()
 def ranks_to_dormant(ranks, taken):
-    """Turn ascending ranks among the indices not in `taken` (ascending) into these indices, in place."""
+    """Turn sorted ranks among indices not in sorted `taken` into these, in place."""
     passed = 0
     for j in range(ranks.size):
         while passed < taken.size and taken[passed] - passed <= ranks[j]:
@@ -150,7 +150,7 @@ def refill(theta, index, kept, potential, key):
 
 @kernel()
 def rewire(theta, index, potential, seed, stream, step):
-    """Drop and refill; the dropped take part in the lottery. Returns the number of replaced connections."""
+    """Drop and refill; the dropped take part in the lottery. Returns their number."""
     kept = drop_negative(theta, index)
     if kept < theta.size:
         refill(theta, index, kept, potential, step_key(seed, stream, step, _LOTTERY))
@@ -279,20 +279,26 @@ def distinct_ranks_reference(n, size, key):
     return np.array(sorted(chosen), np.int64)
 
 
-def deep_r_step_reference(theta, index, gradient, potential, seed, stream, step, learning_rate, l1, noise):
-    """Readable twin of `deep_r_step`: the same numbers in O(M); returns new (theta, index, replaced)."""
+# A page of the book shows this function and holds 86 columns; the formatter would join its lines.
+# fmt: off
+def deep_r_step_reference(
+    theta, index, gradient, potential, seed, stream, step, learning_rate, l1, noise
+):
+    """Readable twin of `deep_r_step`, in O(M); new theta and index, n replaced."""
     nu = np.empty(theta.size)
     normals_at(np.uint64(step_key(seed, stream, step, _NOISE)), index, nu)
-    theta = np.where(theta >= 0, theta - learning_rate * (gradient + l1) + noise * nu, theta)
+    drift = learning_rate * (gradient + l1)
+    theta = np.where(theta >= 0, theta - drift + noise * nu, theta)
     kept = theta >= 0
     dormant = np.setdiff1d(np.arange(potential), index[kept])
     n = int(np.sum(~kept))
-    key = np.uint64(step_key(seed, stream, step, _LOTTERY))  # Numba hands back a Python int
+    key = np.uint64(step_key(seed, stream, step, _LOTTERY))  # Numba gives an int
     new = dormant[distinct_ranks_reference(n, dormant.size, key)]
     index = np.concatenate([index[kept], new])
     theta = np.concatenate([theta[kept], np.zeros(n)])
     order = np.argsort(index)
     return theta[order], index[order], n
+# fmt: on
 
 
 def soft_deep_r_step_reference(theta, gradient, seed, stream, step, learning_rate, l1, noise, theta_min):
