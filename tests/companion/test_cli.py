@@ -39,7 +39,7 @@ def test_help_names_what_a_command_does(command: str) -> None:
 @pytest.mark.parametrize("command", ["", "fork", "data"])
 def test_help_through_a_pipe_has_no_frames_and_no_colours(tiny: Project, command: str) -> None:
     shown = eventbook(tiny.root, *command.split(), "--help", FORCE_COLOR="1").stdout
-    assert "Usage:" in shown
+    assert "usage:" in shown.lower()
     assert shown.isascii()
 
 
