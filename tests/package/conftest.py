@@ -1,4 +1,4 @@
-"""The wheel, and an environment that holds it and the core dependencies alone."""
+"""The wheel, and environments that hold it and what it requires."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
-@pytest.fixture(scope="session")
-def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the wheel and what it requires, and nothing else."""
-    python = make_environment(tmp_path_factory.mktemp("core"), closure(required()).values())
+def install(wheel: Path, folder: Path, *extras: str) -> Path:
+    """Make an environment with the wheel and what it requires, and nothing else; return its interpreter."""
+    python = make_environment(folder, closure(required(*extras)).values())
     done = subprocess.run(
         [sys.executable, "-m", "pip", f"--python={python}", "install", "--no-index", "--quiet", wheel],
         capture_output=True,
@@ -27,3 +26,15 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return python
+
+
+@pytest.fixture(scope="session")
+def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel with the core dependencies alone."""
+    return install(wheel, tmp_path_factory.mktemp("core"))
+
+
+@pytest.fixture(scope="session")
+def book(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel with the machinery of the book."""
+    return install(wheel, tmp_path_factory.mktemp("book"), "book")

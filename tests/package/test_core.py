@@ -122,6 +122,17 @@ def test_the_program_says_which_extra_it_needs(core: Path, tmp_path: Path, comma
 
 
 @pytest.mark.slow
+def test_with_the_extra_the_doctor_looks_at_what_there_is(book: Path, tmp_path: Path) -> None:
+    """Outside a checkout there are no chapters, and that is no fault."""
+    said = out_of(book, str(book.with_name("eventbook")), "doctor", cwd=tmp_path)
+    assert {line.split()[0] for line in said.splitlines()} == {"ok", "note"}
+    assert "note     chapters: no checkout of the project here" in said
+    assert "ok       data digits: package scikit-learn" in said
+    assert "note     data mnist: MNIST/raw/" in said
+    assert "run `eventbook data get mnist`" in said
+
+
+@pytest.mark.slow
 def test_data_commands_need_no_extra(core: Path, tmp_path: Path) -> None:
     eventbook = str(core.with_name("eventbook"))
     listed = out_of(core, eventbook, "data", "list", cwd=tmp_path)

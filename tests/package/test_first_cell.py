@@ -137,12 +137,14 @@ def printed(notebook: NotebookNode) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
-def test_a_kernel_without_the_package_imports_the_chapter(path: Path, python: Path, colab: Path) -> None:
-    where = "import os; print(os.getcwd())"
-    done = run_cells(python, colab, code_cells(path)[0], imports_of(path), where)
+def test_a_kernel_without_the_package_imports_every_chapter(python: Path, colab: Path) -> None:
+    """One kernel for all: the first cell is the same everywhere, so it goes on into the other chapters."""
     home = colab / "eventbook-main"
-    assert printed(done).split()[-1] == str(home / "notebooks" / path.parent.name)
+    cells = [code_cells(SOURCES[0])[0], "import os; print(os.getcwd())"]
+    for path in SOURCES:
+        cells += [f"os.chdir({str(home / 'notebooks' / path.parent.name)!r})", imports_of(path)]
+    done = run_cells(python, colab, *cells)
+    assert printed(done).split()[0] == str(home / "notebooks" / SOURCES[0].parent.name)
     assert not (packages_of(python) / "asked.json").exists()  # nothing was missing
 
 
