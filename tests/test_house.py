@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from environments import required
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -15,7 +16,6 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 # --- commands ----------------------------------------------------------------------------------------------
@@ -121,7 +121,15 @@ def test_every_line_of_the_lock_is_a_pin() -> None:
 
 
 def test_the_lock_satisfies_the_project_and_its_tools() -> None:
-    assert lacking(LOCK, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]) == []
+    assert lacking(LOCK, [str(wanted) for wanted in required("book", "dev")]) == []
+
+
+def test_every_way_to_set_up_installs_the_lock_and_the_machinery() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    assert environment[-1] == {"pip": ["-r requirements.lock", "-e .[book]"]}  # conda, mamba, Binder
+    recipe = MAKEFILE.partition("$(VENV)/.installed: requirements.lock pyproject.toml\n")[2]
+    installs = re.findall(r"install (?:--[a-z-]+ )*(.*)", recipe)
+    assert installs == ["-r requirements.lock", "'.[book,dev]'"]
 
 
 def test_versions_that_must_be_so() -> None:

@@ -18,17 +18,21 @@
 # and pack the trained network into the memory of one neuromorphic core.
 
 # %% tags=["remove-cell"]
-# On Colab and Binder the package may be missing: fetch the project and move into the chapter.
+# On Colab the package is missing: fetch the project, install what else is missing.
 import importlib.util
 import os
 import subprocess
+import sys
 
 if importlib.util.find_spec("eventbook") is None:
-    subprocess.check_call(
-        ["git", "clone", "--depth", "1", "https://github.com/eventbook/eventbook"]
-    )
-    subprocess.check_call(["pip", "install", "--quiet", "-e", "eventbook"])
-    os.chdir("eventbook/notebooks/deep_rewiring")
+    home = os.path.abspath("eventbook-main")  # "eventbook" would pass for the package
+    if not os.path.isdir(home):
+        source = "https://github.com/eventbook/eventbook"
+        subprocess.check_call(["git", "clone", "--depth", "1", source, home])
+    subprocess.check_call([sys.executable, f"{home}/scripts/install_missing.py"])
+    importlib.invalidate_caches()
+    sys.path.insert(0, f"{home}/src")
+    os.chdir(f"{home}/notebooks/deep_rewiring")
 
 # %% [markdown]
 # The parameters of this page. Every one of them can be changed in a [fork](../../book/how_to_fork.md).

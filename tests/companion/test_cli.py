@@ -39,7 +39,7 @@ def test_help_names_what_a_command_does(command: str) -> None:
 @pytest.mark.parametrize("command", ["", "fork", "data"])
 def test_help_through_a_pipe_has_no_frames_and_no_colours(tiny: Project, command: str) -> None:
     shown = eventbook(tiny.root, *command.split(), "--help", FORCE_COLOR="1").stdout
-    assert "Usage:" in shown
+    assert "usage:" in shown.lower()
     assert shown.isascii()
 
 
@@ -59,7 +59,7 @@ def test_help_through_a_pipe_has_no_frames_and_no_colours(tiny: Project, command
         (["run", "--record"], "--record needs --profile full and no -p"),
         (["claims", "--profile", "slow"], "unknown profile 'slow'; expected one of quick, full"),
         (["claims", "other"], "unknown chapter 'other'; the book has: tiny"),
-        (["data", "get", "nothing"], "unknown data set 'nothing'; there are: "),
+        (["data", "get", "nothing"], "name: expected one of "),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(tiny: Project, arguments: list[str], said: str) -> None:

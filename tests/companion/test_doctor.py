@@ -6,7 +6,8 @@ import pytest
 from tiny_project import call, edit
 
 from eventbook.companion import doctor
-from eventbook.companion.doctor import examine
+from eventbook.companion.doctor import examine, project_here
+from eventbook.companion.errors import UserError
 from eventbook.companion.project import Project
 
 
@@ -57,6 +58,44 @@ def test_a_build_folder_that_cannot_be_written(tiny: Project, monkeypatch: pytes
 def test_missing_snakemake_is_a_note(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert found(tiny)["snakemake"][0] == "note"
+
+
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an installed package, with no checkout around."""
+
+    def nothing() -> Project:
+        raise UserError("expected a folder with _config.yml and notebooks/")
+
+    monkeypatch.setattr(Project, "find", nothing)
+
+
+def test_outside_a_checkout_it_looks_at_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVENTBOOK_ROOT", raising=False)
+    outside(monkeypatch)
+    well = call("doctor")
+    assert (well.status, well.err) == (0, "")
+    subjects = {line.split()[1].rstrip(":") for line in well.out.splitlines()}
+    assert subjects == {"python", "threads", "chapters"}
+    assert "note     chapters: no checkout of the project here" in well.out
+    assert "set EVENTBOOK_ROOT" in well.out
+
+
+def test_a_root_that_is_asked_for_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTBOOK_ROOT", "nowhere")
+    outside(monkeypatch)
+    with pytest.raises(UserError, match="expected a folder with"):
+        project_here()
+    assert call("doctor").status == 2
+
+
+def test_data_that_is_missing_is_a_note_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the data sets themselves
+    findings = {finding.subject: finding for finding in doctor._data()}
+    lacking = findings["data fashion_mnist"]
+    assert lacking.state == "note"
+    assert lacking.text.startswith("FashionMNIST/raw/")
+    assert lacking.text.endswith("run `eventbook data get fashion_mnist`")
+    assert findings["data mnist"].state == "ok"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from eventbook.datasets import manifest
 from eventbook.datasets.idx import encode_idx
 
 
@@ -64,6 +65,11 @@ class SmallProject:
     def write(self, *urls: str) -> None:
         self.write_manifest({"version": 1, "datasets": {"numbers": self.entry(*urls)}})
 
+    def write_vendored(self, address: str, *urls: str) -> None:
+        """The set as one that lies in the project's ``data/set/``, which others find at `address`."""
+        entry = self.entry(*urls) | {"kind": "vendored", "root": "set"}
+        self.write_manifest({"version": 1, "vendored_at": address, "datasets": {"numbers": entry}})
+
     def write_manifest(self, content: object) -> None:
         (self.root / "data").mkdir(exist_ok=True)
         text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
@@ -80,6 +86,20 @@ def project(tmp_path, monkeypatch) -> SmallProject:
     return small
 
 
+@pytest.fixture
+def outside(project, monkeypatch, tmp_path) -> Path:
+    """No checkout around, as for an installed package; returns the person's data folder."""
+    folder = tmp_path / "share"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    monkeypatch.delenv("EVENTBOOK_ROOT")
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+    monkeypatch.setattr(manifest, "SOURCE_TREE", empty)
+    monkeypatch.setattr(manifest, "PACKAGED", project.root / "data" / "manifest.yml")
+    return folder / "eventbook"
+
+
 @dataclass
 class Server:
     """What the server sends, how, and what it was asked."""
@@ -90,6 +110,7 @@ class Server:
     status: int | None = None  # answer with this error instead
     shift: int = 0  # serve a range that begins elsewhere than asked
     asked: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     url: str = ""
 
 
@@ -103,6 +124,7 @@ def server(monkeypatch) -> Iterator[Server]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.asked.append(asked)
+            state.paths.append(self.path)
             if state.status is not None:
                 self.send_error(state.status)
                 return

@@ -9,12 +9,12 @@ import zlib
 import pytest
 
 from eventbook.datasets import DataError
-from eventbook.datasets.manifest import project_root
+from eventbook.datasets.manifest import checkout
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("build_mnist", project_root() / "data" / "build_mnist.py")
+    spec = importlib.util.spec_from_file_location("build_mnist", checkout() / "data" / "build_mnist.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -23,7 +23,7 @@ def script():
 @pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="zlib-ng packs into other bytes")
 @pytest.mark.parametrize("name", ["train-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
 def test_packing_reproduces_the_vendored_bytes(script, name):
-    stored = (project_root() / "data" / "mnist" / "MNIST" / "raw" / name).read_bytes()
+    stored = (checkout() / "data" / "mnist" / "MNIST" / "raw" / name).read_bytes()
     assert script.pack(gzip.decompress(stored)) == stored
 
 

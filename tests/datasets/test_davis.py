@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import EVENT, DataError, EventRecording, load_davis_recording, verify
-from eventbook.datasets.manifest import project_root
+from eventbook.datasets.manifest import checkout
 
-STORED = project_root() / "data" / "davis346" / "davis346_aedat.npz"
+STORED = checkout() / "data" / "davis346" / "davis346_aedat.npz"
 
 
 @pytest.fixture(scope="module")

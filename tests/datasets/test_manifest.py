@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from eventbook.datasets import DataError, list_datasets, verify
-from eventbook.datasets.manifest import project_root, read_manifest
+from eventbook.datasets.manifest import checkout, read_manifest
 
 
 def test_vendored_files_are_as_pinned():
-    root = project_root()
+    root = checkout()
     for dataset in read_manifest(root).datasets.values():
         if dataset.root is None:
             continue
@@ -117,18 +117,25 @@ def test_no_mapping_at_all(project, text):
         read_manifest()
 
 
-def test_root_by_environment_then_by_working_directory(project, monkeypatch, tmp_path):
-    assert project_root() == project.root
+def test_a_checkout_by_environment_then_by_working_directory(project, monkeypatch, tmp_path):
+    assert checkout() == project.root
     monkeypatch.delenv("EVENTBOOK_ROOT")
     inside = project.root / "notebooks" / "deep"
     inside.mkdir(parents=True)
+    (project.root / "src" / "eventbook").mkdir(parents=True)
     monkeypatch.chdir(inside)
-    assert project_root() == project.root
+    assert checkout() == project.root
     monkeypatch.chdir(tmp_path)  # outside every project: the source tree
-    assert project_root() == Path(__file__).resolve().parents[2]
+    assert checkout() == Path(__file__).resolve().parents[2]
+
+
+def test_a_manifest_of_somebody_else_makes_no_checkout(project, monkeypatch):
+    monkeypatch.delenv("EVENTBOOK_ROOT")
+    monkeypatch.chdir(project.root)
+    assert checkout() == Path(__file__).resolve().parents[2]
 
 
 def test_a_wrong_root_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv("EVENTBOOK_ROOT", str(tmp_path))
     with pytest.raises(DataError, match=r"EVENTBOOK_ROOT: expected a folder that holds data/manifest\.yml"):
-        project_root()
+        checkout()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import DataError, LabelledImages, load_mnist, tensorflow_validation_split
-from eventbook.datasets.manifest import project_root
+from eventbook.datasets.manifest import checkout
 
 # images per class 0..9, as everybody who counted the published files finds them
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -44,7 +44,7 @@ def test_arrays_may_be_written_to(test_set):
 def test_source_names_no_machine(training):
     assert training.source.origin == "vendored"
     assert str(training.source) == ("MNIST: vendored with the project (data/mnist/MNIST/raw), sha256 checked")
-    assert str(project_root()) not in str(training.source)
+    assert str(checkout()) not in str(training.source)
 
 
 def test_validation_split_holds_out_the_first_5000(training):
@@ -75,7 +75,7 @@ def test_reads_the_same_as_a_reader_written_apart(split, training, test_set):
     """A second opinion without our idx code: skip the fixed header sizes of the published files."""
     import gzip
 
-    folder = project_root() / "data" / "mnist" / "MNIST" / "raw"
+    folder = checkout() / "data" / "mnist" / "MNIST" / "raw"
     prefix = {"train": "train", "test": "t10k"}[split]
     ours = {"train": training, "test": test_set}[split]
     with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz") as stream:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import DataError, SpokenDigits, load_spoken_digits
-from eventbook.datasets.manifest import project_root
+from eventbook.datasets.manifest import checkout
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_parts_are_stratified(parts):
 
 def test_parts_are_disjoint_and_make_up_the_file(parts):
     clips = [clip.tobytes() for part in parts.values() for clip in part.clips()]
-    stored = np.load(project_root() / "data" / "fsdd" / "digits.npz")
+    stored = np.load(checkout() / "data" / "fsdd" / "digits.npz")
     ends = np.cumsum(stored["lengths"])
     whole = {clip.tobytes() for clip in np.split(stored["X"], ends[:-1])}
     assert len(clips) == len(set(clips)) == len(whole) == 3_000
@@ -28,7 +28,7 @@ def test_parts_are_disjoint_and_make_up_the_file(parts):
 
 
 def test_a_clip_keeps_its_label(parts):
-    stored = np.load(project_root() / "data" / "fsdd" / "digits.npz")
+    stored = np.load(checkout() / "data" / "fsdd" / "digits.npz")
     label_of = dict(
         zip(
             (clip.tobytes() for clip in np.split(stored["X"], np.cumsum(stored["lengths"])[:-1])),

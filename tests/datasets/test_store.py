@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from eventbook.datasets import DataError, load_fashion_mnist, load_mnist, verify
-from eventbook.datasets.manifest import project_root, read_manifest
+from eventbook.datasets.manifest import checkout, read_manifest
 from eventbook.datasets.store import read_dataset
 
 TEST_FILES = ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
@@ -19,7 +19,7 @@ def user_folder(tmp_path, monkeypatch):
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in TEST_FILES:
-        shutil.copy(project_root() / "data" / "mnist" / "MNIST" / "raw" / name, folder / name)
+        shutil.copy(checkout() / "data" / "mnist" / "MNIST" / "raw" / name, folder / name)
     monkeypatch.setenv("EVENTBOOK_DATA", str(tmp_path))
     return folder
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import DataError, load_mnist, unpack
-from eventbook.datasets.manifest import project_root, read_manifest
+from eventbook.datasets.manifest import checkout, read_manifest
 
 NAMES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 
@@ -14,7 +14,7 @@ NAMES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("imag
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """A copy of the vendored MNIST, so that the repository is not written to."""
-    data = project_root() / "data"
+    data = checkout() / "data"
     (tmp_path / "data").mkdir()
     shutil.copy(data / "manifest.yml", tmp_path / "data")
     shutil.copytree(data / "mnist", tmp_path / "data" / "mnist", ignore=shutil.ignore_patterns("*-ubyte"))

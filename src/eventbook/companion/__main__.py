@@ -1,5 +1,33 @@
-"""``python -m eventbook.companion`` is the command line."""
+"""The program ``eventbook``, also ``python -m eventbook.companion``.
 
-from .cli import main
+Its commands need the extra ``book``. ``eventbook data`` needs the core alone, and without the extra
+everything else is one line that says how to install it.
+"""
 
-main()
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or what of it this installation has."""
+    if sys.argv[1:2] == ["data"]:
+        from ..datasets.__main__ import main as data_sets
+
+        sys.exit(data_sets(sys.argv[2:], "eventbook data"))
+    try:
+        from .cli import main as command_line
+
+        command_line()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "eventbook":
+            raise  # a fault of ours
+        sys.stderr.write(
+            f"error: expected the package that holds {error.name}, found none: this needs the machinery "
+            "of the book, pip install 'eventbook[book]' ('eventbook data' works without it)\n"
+        )
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

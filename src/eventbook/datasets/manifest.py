@@ -2,12 +2,13 @@
 
 ``data/manifest.yml`` is the only place where the hash of a file, a licence or a download address is written
 down. A file is pinned by the sha256 of its *content*: for ``x.gz`` that is the unpacked ``x``, because
-mirrors repack archives without changing what is inside.
+mirrors repack archives without changing what is inside. The installed package carries a copy of the manifest,
+so that loaders know names, hashes and addresses outside a checkout too.
 
 =============  =====================================================================  ==================
 term           meaning                                                                name
 =============  =====================================================================  ==================
-project root   the folder that holds ``data/manifest.yml``                            `project_root`
+checkout       the project's folder, which holds ``data/manifest.yml``                `checkout`
 vendored root  folder under ``data/`` in which the upstream layout begins             `Dataset.root`
 upstream path  path of a file in the layout its standard loader expects               `DataFile.path`
 kind           vendored (in the repository), fetched (on demand) or package (on PyPI) `Dataset.kind`
@@ -26,6 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from eventbook.datasets.errors import DataError
 
 MANIFEST = Path("data") / "manifest.yml"
+SOURCE_TREE = Path(__file__).resolve().parents[3]  # a checkout, if the package is run from its sources
+PACKAGED = Path(__file__).with_name("manifest.yml")  # the copy in an installed package
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -136,9 +139,10 @@ class Dataset(_Strict):
 
 
 class Manifest(_Strict):
-    """The parsed ``data/manifest.yml``."""
+    """The parsed ``data/manifest.yml``; ``vendored_at`` is the address of the project's own ``data/``."""
 
     version: Literal[1]
+    vendored_at: Text | None = None
     datasets: dict[str, Dataset]
 
     def __getitem__(self, name: str) -> Dataset:
@@ -147,8 +151,8 @@ class Manifest(_Strict):
         return self.datasets[name]
 
 
-def project_root() -> Path:
-    """Find the folder that holds ``data/manifest.yml``.
+def checkout() -> Path | None:
+    """Find the project's folder, or nothing if there is no checkout around.
 
     Looked for in this order: environment variable ``EVENTBOOK_ROOT``, the working directory and its parents,
     the source tree this module belongs to.
@@ -156,7 +160,7 @@ def project_root() -> Path:
     Raises
     ------
     DataError
-        If ``EVENTBOOK_ROOT`` names a folder without a manifest, or nothing is found.
+        If ``EVENTBOOK_ROOT`` names a folder without a manifest.
     """
     named = os.environ.get("EVENTBOOK_ROOT")
     if named:
@@ -164,29 +168,28 @@ def project_root() -> Path:
             raise DataError(f"EVENTBOOK_ROOT: expected a folder that holds {MANIFEST}, got {named!r}")
         return Path(named).resolve()
     here = Path.cwd()
-    source_tree = Path(__file__).resolve().parents[3]
-    for folder in (here, *here.parents, source_tree):
-        if (folder / MANIFEST).is_file():
+    for folder in (here, *here.parents, SOURCE_TREE):
+        # a data/manifest.yml alone may be anybody's
+        if (folder / MANIFEST).is_file() and (folder / "src" / "eventbook").is_dir():
             return folder
-    raise DataError(
-        f"no {MANIFEST} in {here} or above it: run inside the project or set EVENTBOOK_ROOT to it"
-    )
+    return None
 
 
 def read_manifest(root: Path | None = None) -> Manifest:
-    """Read and validate ``data/manifest.yml``.
+    """Read and validate the manifest of a checkout, or the one that the installed package carries.
 
     Parameters
     ----------
     root : Path, optional
-        Project root; found by `project_root` when left out.
+        The checkout; found by `checkout` when left out.
 
     Raises
     ------
     DataError
         One line with the line of the file, the field, what was expected and what came.
     """
-    path = (root if root is not None else project_root()) / MANIFEST
+    root = root if root is not None else checkout()
+    path = root / MANIFEST if root is not None else PACKAGED
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

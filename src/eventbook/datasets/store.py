@@ -4,8 +4,9 @@ A data set is read from the first of these places that holds the files asked for
 
 1. ``user``      the directory in the environment variable ``EVENTBOOK_DATA``, in the upstream layout, packed
                  or unpacked: ``$EVENTBOOK_DATA/MNIST/raw/train-images-idx3-ubyte[.gz]``;
-2. ``vendored``  the small files in the repository, ``data/<root>/<path>``;
-3. ``original``  what `eventbook.datasets.fetch` brought, ``data/originals/<path>``.
+2. ``vendored``  the small files of a checkout, ``data/<root>/<path>``;
+3. ``original``  what `eventbook.datasets.fetch` brought: ``data/originals/<path>`` in a checkout, then the
+                 data folder of the person (on Linux ``~/.local/share/eventbook``).
 
 Every use hashes the content and compares it with the manifest. A mismatch is an error, never a reason to look
 further: a user who names a directory wants that directory's data or none.
@@ -17,14 +18,16 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from platformdirs import user_data_path
+
 from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import DataFile, Dataset, project_root, read_manifest
+from eventbook.datasets.manifest import DataFile, Dataset, checkout, read_manifest
 
 Origin = Literal["user", "vendored", "original", "package"]
 
@@ -39,7 +42,8 @@ class Source:
         Key and title in the manifest.
     origin : "user", "vendored", "original" or "package"
     place : str
-        Folder relative to the project root or to ``$EVENTBOOK_DATA``, or the package and its version.
+        Folder relative to the checkout, to ``$EVENTBOOK_DATA`` or to the data folder of the person, or the
+        package and its version.
     """
 
     name: str
@@ -84,9 +88,21 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
+class _Place:
+    """A folder in which the upstream layout begins, under a `base` that pages call `shown`."""
+
+    origin: Origin
+    base: Path
+    shown: str
+    inside: str = "."
+
+    def held(self, files: Sequence[DataFile]) -> list[Path | None]:
+        return [_either(self.base / self.inside, file) for file in files]
+
+
+@dataclass(frozen=True)
 class _Found:
     origin: Origin
-    root: Path
     label: str
     files: tuple[Path, ...]
 
@@ -144,7 +160,7 @@ def read_dataset(name: str, paths: Sequence[str]) -> tuple[list[bytes], Source]:
     DataError
         If nothing holds the files, a user's directory holds only some of them, or one is corrupt.
     """
-    root = project_root()
+    root = checkout()
     dataset = read_manifest(root)[name]
     known = {file.path: file for file in dataset.files}
     unknown = [path for path in paths if path not in known]
@@ -172,7 +188,7 @@ def package_source(name: str) -> Source:
 
 def list_datasets() -> list[DatasetInfo]:
     """Describe every data set of the manifest, and whether it can be used now. Looks at no content."""
-    root = project_root()
+    root = checkout()
     rows = []
     for name, dataset in read_manifest(root).datasets.items():
         try:
@@ -196,7 +212,7 @@ def verify(names: Sequence[str] | None = None) -> list[FileStatus]:
     DataError
         If the manifest is wrong or a name is not in it; a bad file is a row of the answer.
     """
-    root = project_root()
+    root = checkout()
     manifest = read_manifest(root)
     rows = []
     for name in names if names is not None else manifest.datasets:
@@ -221,30 +237,35 @@ def verify(names: Sequence[str] | None = None) -> list[FileStatus]:
     return rows
 
 
-def _locate(name: str, dataset: Dataset, files: Sequence[DataFile], root: Path) -> _Found:
+def _locate(name: str, dataset: Dataset, files: Sequence[DataFile], root: Path | None) -> _Found:
     """Find all `files` in one place, without reading them."""
-    user = os.environ.get("EVENTBOOK_DATA")
-    if user:
-        if not Path(user).is_dir():
-            raise DataError(f"EVENTBOOK_DATA: expected a directory, got {user!r}")
-        held = [_either(Path(user), file) for file in files]
+    user = user_folder()
+    if user is not None:
+        place = _Place("user", user, "$EVENTBOOK_DATA")
+        held = place.held(files)
         if all(held):
-            return _found("user", Path(user), "$EVENTBOOK_DATA", held)
+            return _found(place, held)
         if any(held):
             missing = next(file for file, path in zip(files, held, strict=True) if path is None)
             raise DataError(f"EVENTBOOK_DATA: holds only a part of {name}: {missing.path} is missing")
-    if dataset.root is not None:
-        held = [_either(root / "data" / dataset.root, file) for file in files]
+    for place in _places(dataset, root):
+        held = place.held(files)
         if all(held):
-            return _found("vendored", root / "data", "data", held)
-    held = [_either(originals_folder(root), file) for file in files]
-    if all(held):
-        return _found("original", originals_folder(root), "data/originals", held)
+            return _found(place, held)
     missing = next(file for file, path in zip(files, held, strict=True) if path is None)
-    raise DataError(
-        f"{name}: {missing.path} is neither in EVENTBOOK_DATA nor under data/: "
-        f"{'restore it with git' if dataset.root else f'run `eventbook data get {name}`'}"
-    )
+    where = "under data/" if root is not None else f"in {originals_folder(root)}"
+    restore = root is not None and dataset.root is not None
+    remedy = "restore it with git" if restore else f"run `eventbook data get {name}`"
+    raise DataError(f"{name}: {missing.path} is neither in EVENTBOOK_DATA nor {where}: {remedy}")
+
+
+def _places(dataset: Dataset, root: Path | None) -> Iterator[_Place]:
+    """Where to look after the directory that the user names; the last place is always there."""
+    if root is not None:
+        if dataset.root is not None:
+            yield _Place("vendored", root / "data", "data", dataset.root)
+        yield _Place("original", originals_folder(root), "data/originals")
+    yield _Place("original", data_folder(), "the user's data folder")
 
 
 def _either(folder: Path, file: DataFile) -> Path | None:
@@ -255,15 +276,36 @@ def _either(folder: Path, file: DataFile) -> Path | None:
     return None
 
 
-def _found(origin: Origin, base: Path, shown: str, held: Sequence[Path | None]) -> _Found:
+def _found(place: _Place, held: Sequence[Path | None]) -> _Found:
     files = tuple(path for path in held if path is not None)
-    folder = files[0].parent.relative_to(base).as_posix()
-    return _Found(origin, base, f"{shown}/{folder}", files)
+    folder = files[0].parent.relative_to(place.base).as_posix()
+    return _Found(place.origin, f"{place.shown}/{folder}", files)
 
 
-def originals_folder(root: Path) -> Path:
-    """Where fetched originals live: outside version control, in the upstream layout."""
-    return root / "data" / "originals"
+def user_folder() -> Path | None:
+    """The directory that the user names in ``EVENTBOOK_DATA``, if any; an error if it is none."""
+    named = os.environ.get("EVENTBOOK_DATA")
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise DataError(f"EVENTBOOK_DATA: expected a directory, got {named!r}")
+    return Path(named)
+
+
+def data_folder() -> Path:
+    """The data folder of the person at this machine, by the custom of the system; it need not exist."""
+    return user_data_path("eventbook", appauthor=False)
+
+
+def originals_folder(root: Path | None) -> Path:
+    """Where fetched originals go, in the upstream layout.
+
+    In a checkout to ``data/originals``, outside version control; elsewhere to ``EVENTBOOK_DATA`` or, if the
+    user names none, to `data_folder`.
+    """
+    if root is not None:
+        return root / "data" / "originals"
+    return user_folder() or data_folder()
 
 
 def _installed(dataset: Dataset) -> str:

@@ -9,7 +9,7 @@ Source: derived.
 from pathlib import Path
 
 from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import project_root, read_manifest
+from eventbook.datasets.manifest import checkout, read_manifest
 from eventbook.datasets.store import originals_folder, read_dataset
 
 
@@ -19,8 +19,8 @@ def unpack(name: str) -> list[Path]:
     Parameters
     ----------
     name : str
-        Key in the manifest. A vendored set is unpacked under ``data/<root>``, a fetched one under
-        ``data/originals``; the content is checked and may come from any place `read_dataset` knows.
+        Key in the manifest. In a checkout a vendored set is unpacked under ``data/<root>``; all others where
+        `fetch` brings them. The content is checked and may come from any place `read_dataset` knows.
 
     Returns
     -------
@@ -32,12 +32,15 @@ def unpack(name: str) -> list[Path]:
     DataError
         If the set has nothing packed, its files are missing or corrupt, or the place cannot be written to.
     """
-    root = project_root()
+    root = checkout()
     dataset = read_manifest(root)[name]
     packed = [file for file in dataset.files if file.gzipped]
     if not packed:
         raise DataError(f"{name}: has no .gz file to unpack")
-    base = originals_folder(root) if dataset.root is None else root / "data" / dataset.root
+    if root is not None and dataset.root is not None:
+        base = root / "data" / dataset.root
+    else:
+        base = originals_folder(root)
     contents, _ = read_dataset(name, [file.path for file in packed])
     targets = [base / file.raw_path for file in packed]
     for target, content in zip(targets, contents, strict=True):
