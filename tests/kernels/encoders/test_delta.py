@@ -80,6 +80,13 @@ def test_there_and_back_is_two_events():
     assert stream.stamp.tolist() == [500, 1_500]
 
 
+@pytest.mark.parametrize("encode", [delta_events, delta_events_reference])
+def test_a_level_touched_on_a_frame_is_crossed_after_it(encode):
+    """-1/2 is still in the middle cell: the event happens when the signal leaves it, not before."""
+    stream = encode(np.array([[0.0], [-0.5], [-1.0], [-0.5], [0.0]]), 1.0, 100)
+    assert (stream.token.tolist(), stream.stamp.tolist()) == ([0, 1], [101, 300])
+
+
 def test_thresholds_by_channel():
     signal = np.array([[0.0, 0.0], [1.0, 1.0]])
     stream = delta_events(signal, np.array([0.5, 1.0]), 1_000)

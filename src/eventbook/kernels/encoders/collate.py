@@ -52,8 +52,6 @@ def tokens_of(events: Events, width: int, height: int) -> Int64[np.ndarray, " ev
     """token = (y width + x) 2 + p of checked events; errors are those of `check_events`."""
     require_event_dtype(events)
     check_events(events, width, height)
-    if 2 * int(width) * int(height) >= 1 << 63:
-        raise ValueError(f"width and height must make less than 2^62 pixels, got {width} x {height}")
     return (events["y"] * width + events["x"]) * 2 + events["p"]
 
 

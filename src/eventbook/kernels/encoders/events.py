@@ -140,9 +140,11 @@ def check_layout(events: Events | EventColumns, width: int, height: int) -> None
 
 
 def check_sensor(width: int, height: int) -> None:
-    """Accept whole numbers of pixels, at least one."""
+    """Accept whole numbers of pixels, at least one and not so many that tokens pass the integers."""
     if whole(width, "width") < 1 or whole(height, "height") < 1:
         raise ValueError(f"width and height must be >= 1, got {width} and {height}")
+    if int(width) * int(height) >= 1 << 62:
+        raise ValueError(f"width and height must make less than 2^62 pixels, got {width} x {height}")
 
 
 def require_event_dtype(events: Any) -> None:
