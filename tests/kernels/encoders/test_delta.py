@@ -134,7 +134,7 @@ def test_errors_of_the_decoder():
 def test_too_many_events_are_counted_beforehand(encode, threshold, count):
     signal = np.array([[0.0], [1.0], [0.5]])
     with pytest.raises(
-        ValueError, match=rf"threshold must be larger: .* about {count} events, at most 100,000,000"
+        ValueError, match=rf"threshold must be larger: .* about {count} events, at most 20,000,000"
     ):
         encode(signal, threshold, 1_000)
 

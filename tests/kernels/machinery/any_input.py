@@ -172,7 +172,8 @@ def scan(d: Draw) -> Callable[[], Any]:
     rule = d.one_of("mamba", "zoh", "bilinear")
     selective = dict(
         u=d.tensor("btn"), delta=d.tensor("btn", True), A=d.tensor("ns"), B=d.tensor("bts"),
-        C=d.tensor("bts"), D=d.maybe(lambda: d.tensor("n")), h0=d.maybe(lambda: d.tensor("bns")), rule=rule, threads=d.threads(),
+        C=d.tensor("bts"), D=d.maybe(lambda: d.tensor("n")),
+        h0=d.maybe(lambda: d.tensor("bns")), rule=rule, threads=d.threads(),
     )  # fmt: skip
     gap, lam, h0 = d.tensor("bt", True), d.tensor("n*"), d.maybe(lambda: d.tensor("bn*"))
     star = d.one_of("", "*")

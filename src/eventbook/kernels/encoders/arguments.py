@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_EVENTS = 100_000_000  # of one signal or image: seconds to half a minute, and gigabytes of memory
+MOST_EVENTS = 20_000_000  # of one signal or image: some seconds, and some gigabytes of memory
 
 
 def whole(value: Any, name: str) -> int:

@@ -103,7 +103,7 @@ def delta_events(
     ------
     ValueError
         If the shape is another one, a value is not finite, a parameter makes no sense, levels are too close
-        for floats to tell them apart, there would be more than 100,000,000 events (says how many), or stamps
+        for floats to tell them apart, there would be more than 20,000,000 events (says how many), or stamps
         would pass 2^62.
     TypeError
         If frames or thresholds are no real numbers, or the period is not whole.

@@ -216,7 +216,7 @@ def saccade_events(
     ------
     ValueError
         If the image is not two-dimensional or has a value that is not finite or outside its range, a
-        parameter makes no sense, or there would be more than 100,000,000 events (says about how many).
+        parameter makes no sense, or there would be more than 20,000,000 events (says about how many).
     TypeError
         If the image is of another dtype, or a number is not whole.
 
