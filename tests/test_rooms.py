@@ -125,6 +125,8 @@ TOGETHER = {
     "datasets/test_build_mnist.py",
     "datasets/test_independence.py",
     "kernels/encoders/test_event_array.py",
+    "kernels/machinery/test_any_input.py",
+    "kernels/scans/test_scan_doors.py",
 }
 
 

@@ -53,3 +53,25 @@ def test_a_kernel_that_reads_beyond_its_array_ends_the_process(beyond):
     done = run("-c", READER.format(beyond=beyond))
     assert (done.returncode, done.stdout) == ((0, "4.0\n") if not beyond else (done.returncode, ""))
     assert (done.returncode < 0) == bool(beyond)
+
+
+WHOLE_CHUNKS = """
+import torch
+from any_input import guard_results
+from eventbook.kernels.scans import selective_scan
+from eventbook.kernels.scans.selective_kernels import CHUNK
+
+guard_results()
+for time in (1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK):
+    for width in (1, 16, 17, 32):
+        x, p = torch.rand(2, time, width, requires_grad=True), torch.rand(2, time, 3)
+        selective_scan(x, x, -torch.ones(width, 3), p, p)[0].sum().backward()
+        assert x.grad.isfinite().all()
+print("done")
+"""
+
+
+def test_whole_chunks_read_no_state_that_was_not_kept():
+    """The backward pass starts each chunk of time from a kept state, and there is none behind the last."""
+    done = run("-c", WHOLE_CHUNKS)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2_000:]

@@ -198,6 +198,19 @@ def test_the_dtype_of_each_tensor_is_checked(name: str) -> None:
             scan(**{**double, argument: single[argument]})
 
 
+@each_scan
+@each_precision
+def test_a_gradient_asked_for_alone_is_the_one_of_all_together(name: str, dtypes) -> None:
+    """What the backward pass needs is kept whichever argument wants it."""
+    scan, _, axes = SCANS[name]
+    x = inputs(axes, dtypes, t=70)
+    together = torch.autograd.grad(scan(**x)[0].abs().sum(), list(x.values()))
+    for argument, expected in zip(x, together, strict=True):
+        alone = {k: v if k == argument else v.detach() for k, v in x.items()}
+        (gradient,) = torch.autograd.grad(scan(**alone)[0].abs().sum(), alone[argument])
+        assert torch.equal(gradient, expected), argument
+
+
 # --- gaps without end --------------------------------------------------------------------------------------
 
 
