@@ -126,6 +126,8 @@ TOGETHER = {
     "datasets/test_data_commands.py",
     "datasets/test_independence.py",
     "kernels/encoders/test_event_array.py",
+    "kernels/machinery/test_any_input.py",
+    "kernels/scans/test_scan_doors.py",
 }
 
 

@@ -1,5 +1,7 @@
 """Batches: tokens that are a bijection, gaps from integers, padding that changes nothing; the errors."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -159,3 +161,62 @@ def test_errors():
         events_of_tokens(np.array([0, 12]), np.array([0, 1]), 3, 2)
     with pytest.raises(ValueError, match=r"events\[0\]\.x must be on the sensor, 0\.\.2, got 3"):
         tokens_of(np.array([(3, 0, 0, 0)], EVENT), 3, 2)
+
+
+INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_gaps_do_not_overflow_with_the_integers_of_the_stamps(dtype):
+    info = np.iinfo(dtype)
+    stamps = np.array([info.min, info.min, info.min // 2 + 1, info.max // 2, info.max], dtype)
+    exact = np.float32([(int(b) - int(a)) / 1_000 for a, b in pairwise(stamps)])
+    np.testing.assert_array_equal(gaps_of(stamps)[1:], exact)
+    np.testing.assert_array_equal(gaps_of(stamps, "as_released"), exact)
+    batch = collate([(np.zeros(5, dtype), stamps)], 1)
+    np.testing.assert_array_equal(batch.gap[0, 1:].numpy(), exact)
+    assert (batch.gap >= 0).all()
+
+
+@given(st.sampled_from(INTEGERS), st.data())
+@settings(max_examples=60, deadline=None)
+def test_gaps_are_those_of_whole_numbers(dtype, data):
+    info = np.iinfo(dtype)
+    stamps = sorted(data.draw(st.lists(st.integers(int(info.min), int(info.max)), max_size=8)))
+    exact = np.float32([(b - a) / 1_000 for a, b in pairwise(stamps)])
+    np.testing.assert_array_equal(gaps_of(np.array(stamps, dtype), "as_released"), exact)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_events_of_tokens_in_any_integers(dtype):
+    events = events_of_tokens(np.array([100, 7], dtype), np.array([100, 101], dtype), 10, 10)
+    assert events.tolist() == [(0, 5, 100, 0), (3, 0, 101, 1)]
+
+
+@pytest.mark.parametrize(
+    "tokens, stamps, error, message",
+    [
+        ([1, 2], [1], ValueError, r"stamps must be \(event,\) = \(2,\), got shape \(1,\)"),
+        ([1, 2], [1, 2, 3], ValueError, r"stamps must be \(event,\) = \(2,\), got shape \(3,\)"),
+        ([[1]], [[1]], ValueError, r"tokens must be \(event,\), got shape \(1, 1\)"),
+        ([1], [1.7], TypeError, "stamps must be integers, got float64"),
+        ([1], np.array([2**63], np.uint64), ValueError, r"stamps\[0\] must be below 2\^63, got 9223372"),
+        ([1, 2], [2, 1], ValueError, r"stamps\[1\] must not be earlier than 2 us, got 1 us"),
+    ],
+)  # fmt: skip
+def test_events_of_tokens_that_are_none(tokens, stamps, error, message):
+    with pytest.raises(error, match=message):
+        events_of_tokens(tokens, stamps, 10, 10)
+
+
+def test_sizes_beyond_the_integers_of_tokens():
+    with pytest.raises(ValueError, match=r"width and height must make less than 2\^62 pixels"):
+        tokens_of(np.array([(0, 0, 0, 0)], EVENT), 2**31, 2**31)
+    with pytest.raises(ValueError, match=r"n_tokens must be below 2\^63, got 9223372036854775808"):
+        collate([], 2**63)
+    with pytest.raises(TypeError, match=r"n_tokens must be a whole number, got 2\.5"):
+        collate([], 2.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"time must be a whole number, got 2\.5"):
+        collate([], 2, time=2.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="events must be an array of dtype"):
+        tokens_of([(0, 0, 0, 0)], 3, 3)  # type: ignore[arg-type]

@@ -110,3 +110,15 @@ def test_the_room_of_kernels_imports_no_other_room():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_sensor_is_of_whole_pixels():
+    with pytest.raises(TypeError, match="width must be a whole number, got nan"):
+        check_events(some_events(), float("nan"), 2)
+    check_events(some_events(), np.int64(4), np.uint8(2))
+
+
+def test_columns_of_other_lengths_are_no_events():
+    columns = EventColumns.of(some_events())
+    with pytest.raises(ValueError, match=r"y must be \(event,\) = \(4,\), got shape \(1,\)"):
+        columns._replace(y=columns.y[:1]).events()

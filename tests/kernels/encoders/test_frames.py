@@ -187,3 +187,68 @@ def test_parameters_that_make_no_sense(chosen, message):
 def test_a_sensor_too_large_for_addresses():
     with pytest.raises(ValueError, match=r"less than 2\^31 pixels, got 65536 x 32768"):
         event_frames(np.empty(0, EVENT), 65_536, 32_768, bins=1)
+
+
+@pytest.mark.parametrize("to", [lambda events: events, EventColumns.of])
+@pytest.mark.parametrize(
+    "chosen", [{"bins": 1}, {"bins": 3}, {"window": 2}, {"window": 10}, {"window": 10**6}]
+)
+@pytest.mark.parametrize(
+    "stamps", [[12, 9, 5, 5], [100, 1, 2, 3], [5, 1, 9, 12], [5, 1_000, 9, 12], [0, 5, 9, 3], [3, 3, 3, 2]]
+)
+def test_unsorted_events_are_found_whatever_the_windows(to, chosen, stamps):
+    """Windows are cut by the stamps themselves: unsorted ones make windows that leave events out."""
+    events = stream(4, 3, 3, 9, 0)
+    events["t"] = stamps
+    at = 1 + int(np.argmax(np.diff(stamps) < 0))
+    with pytest.raises(ValueError, match=rf"events\[{at}\]\.t must be not earlier than the event before it"):
+        event_frames(to(events), 3, 3, **chosen)
+
+
+@pytest.mark.parametrize("chosen", [{"bins": 1}, {"bins": 3}, {"window": 2}, {"window": 10**6}])
+@pytest.mark.parametrize("at", range(4))
+def test_unsorted_events_off_the_sensor_are_found_whatever_the_windows(chosen, at):
+    events = stream(4, 3, 3, 9, 0)
+    events["t"] = [100, 1, 2, 3]
+    events["x"][at] = -1
+    with pytest.raises(ValueError, match=r"events\[[01]\]\.[tx] must be"):
+        event_frames(events, 3, 3, **chosen)
+
+
+LEAST, MOST = -(2**63), 2**63 - 1
+
+
+@pytest.mark.parametrize("to", [lambda events: events, EventColumns.of])
+@pytest.mark.parametrize(
+    "stamps, chosen, counts",
+    [
+        ([LEAST, 0, 1, MOST], {"bins": 2}, [1, 2]),
+        ([LEAST, 0, 1, MOST], {"bins": 1}, [3]),
+        ([LEAST, 0, 1, MOST], {"window": 2**63}, [1]),
+        ([LEAST, 0, 1, MOST], {"window": 2**62}, [1, 0, 2]),
+        ([LEAST, 0, 1, MOST], {"window": 2**70}, [4]),
+        ([0, 2**62, 2**62, MOST], {"window": 2**62}, [1]),
+        ([MOST] * 4, {"window": 5}, [4]),
+        ([LEAST] * 4, {"window": 2**64}, [4]),
+        ([MOST - 3, MOST - 2, MOST - 1, MOST], {"window": 1}, [1, 1, 1]),
+    ],
+)
+def test_windows_at_the_ends_of_the_integers(to, stamps, chosen, counts):
+    events = stream(4, 3, 3, 9, 0)
+    events["t"] = stamps
+    assert event_frames(to(events), 3, 3, **chosen).sum((1, 2, 3)).tolist() == counts
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"bins": 2.5}, r"bins must be a whole number, got 2\.5"),
+        ({"window": float("nan")}, "window must be a whole number, got nan"),
+        ({"bins": "3"}, "bins must be a whole number, got '3'"),
+        ({"width": 4.5, "bins": 1}, r"width must be a whole number, got 4\.5"),
+        ({"height": float("nan"), "bins": 1}, "height must be a whole number, got nan"),
+    ],
+)
+def test_numbers_that_are_not_whole(change, message):
+    with pytest.raises(TypeError, match=message):
+        event_frames(**{"events": stream(10, 3, 3, 50, 0), "width": 3, "height": 3} | change)

@@ -140,6 +140,8 @@ def test_errors(mode):
         pool(values.long(), gap.long(), 2)
     with pytest.raises(ValueError, match=r"lengths\[1\] must be in 0\.\.6 \(time\), got 7"):
         pool(values, gap, 2, torch.tensor([6, 7]))
+    with pytest.raises(ValueError, match=r"lengths\[0\] must be in 0\.\.6 \(time\), got -1"):
+        pool(values, gap, 2, torch.tensor([-1, 6]))
     with pytest.raises(ValueError, match=r"lengths must be \(batch,\) = \(2,\), got \(3,\)"):
         pool(values, gap, 2, torch.tensor([6, 5, 4]))
     with pytest.raises(TypeError, match="lengths must be int64 or int32, got float32"):

@@ -239,3 +239,65 @@ def test_images_that_are_none():
         saccade_events(np.zeros(4))
     with pytest.raises(ValueError, match=r"images must be \(image, height, width\), got shape \(4, 4\)"):
         saccade_events_batch(np.zeros((4, 4)))
+
+
+# --- what would not end ------------------------------------------------------------------------------------
+
+SPOT = np.zeros((8, 8))
+SPOT[3:5, 3:5] = 1.0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"threshold": 1e-300}, "threshold must be at least 8.88e-16, .*, got 1e-300"),
+        ({"threshold": 1e-17}, "threshold must be at least 8.88e-16, .*, got 1e-17"),
+        ({"threshold": 1e-12}, r"larger: image 0 makes about 9\.97e\+13 events, at most 20,000,000"),
+        ({"threshold": 1e-7}, r"larger: image 0 makes about 9\.97e\+08 events, at most 20,000,000"),
+        ({"noise_rate": 1e300, "seed": 0}, r"noise_rate must be smaller.* about 5\.88e\+301 events an image"),
+        ({"noise_rate": 1e12, "seed": 0}, r"noise_rate must be smaller.* about 5\.88e\+13 events an image"),
+        ({"duration": 10**15}, "duration must be at most 1,000,000,000 us, got 1000000000000000"),
+        ({"duration": 1_000 * 2**64}, "duration must be at most 1,000,000,000 us"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encode", [saccade_events, saccade_events_reference])
+def test_too_many_events_are_counted_beforehand(encode, change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        encode(SPOT, **change)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_count_names_the_image_and_leaves_the_others():
+    images = np.stack([np.zeros((8, 8)), SPOT])
+    with pytest.raises(ValueError, match="threshold must be larger: image 1 makes about"):
+        saccade_events_batch(images, threshold=1e-9)
+    events, _ = saccade_events_batch(images[:1], threshold=1e-9)
+    assert len(events) == 0
+
+
+def test_a_fine_threshold_is_no_fault_where_little_moves():
+    """Counted by what the image can do, not by the threshold alone."""
+    faint = np.zeros((6, 6))
+    faint[2, 3] = 1e-7
+    events = saccade_events(faint, threshold=1e-8)
+    assert 1_000 < len(events) < 10_000
+    np.testing.assert_array_equal(events, saccade_events_reference(faint, threshold=1e-8))
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"duration": 2_000.0}, TypeError, r"duration must be a whole number, got 2000\.0"),
+        ({"seed": 1.5}, TypeError, r"seed must be a whole number, got 1\.5"),
+        ({"seed": -1}, ValueError, r"seed must be in 0\.\.2\^64 - 1, got -1"),
+        ({"seed": 2**64}, ValueError, r"seed must be in 0\.\.2\^64 - 1, got 18446744073709551616"),
+        ({"first": 1.5}, TypeError, r"first must be a whole number, got 1\.5"),
+        ({"first": 2**63}, ValueError, r"first must be in 0\.\.2\^62, got 9223372036854775808"),
+        ({"first": -1}, ValueError, r"first must be in 0\.\.2\^62, got -1"),
+    ],
+)
+def test_numbers_out_of_range(change, error, message):
+    with pytest.raises(error, match=message):
+        saccade_events_batch(SPOT[None], **{"noise_rate": 1.0, "seed": 0} | change)
+    events, _ = saccade_events_batch(SPOT[None], noise_rate=1.0, seed=2**64 - 1, first=2**62)
+    assert len(events) > 0

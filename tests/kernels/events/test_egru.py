@@ -426,6 +426,9 @@ def test_second_derivative_is_refused():
         (4, lambda x: x[:1], ValueError, r"carry must be \(batch, unit\) = \(2, 11\), got \(1, 11\)"),
         (5, lambda x: x[:, 1:], ValueError, r"output must be \(batch, unit\) = \(2, 11\), got \(2, 10\)"),
         (3, lambda x: x.float(), TypeError, "threshold must have the dtype of projection"),
+        (4, lambda x: x.float(), TypeError, "carry must have the dtype of projection"),
+        (5, lambda x: x.float(), TypeError, "output must have the dtype of projection"),
+        (4, lambda x: x.to("meta"), ValueError, "carry must be on the CPU, .*, got meta"),
     ],
 )
 def test_errors_name_argument_expectation_and_value(at, change, error, complaint):

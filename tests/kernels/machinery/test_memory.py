@@ -1,6 +1,7 @@
 """The pool of memory: reuse only after the last reference is gone, bounds, forks, threads."""
 
 import gc
+import mmap
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 
@@ -137,3 +138,49 @@ def test_a_forked_process_writes_to_memory_of_its_own():
     assert again.ctypes.data == place
     assert np.all(again == 2)
     assert np.all(used == 1)
+
+
+def test_a_block_is_lent_once_at_a_time():
+    """One block comes back and two are wanted: the second is another, and neither sees the other's bytes."""
+    take(SIZE)
+    assert kept() == 4 * LARGE_PAGE
+    first = take(SIZE)
+    assert kept() == 0
+    first[:] = 1
+    second = take(SIZE)
+    second[:] = 2
+    assert (int(first.min()), int(first.max())) == (1, 1)
+    ends = sorted((block.ctypes.data, block.ctypes.data + SIZE) for block in (first, second))
+    assert ends[0][1] <= ends[1][0]
+    del first, second
+    assert kept() == 2 * 4 * LARGE_PAGE
+    blocks = [take(SIZE) for _ in range(4)]
+    places = [block.ctypes.data for block in blocks]
+    assert len(set(places)) == 4
+    assert kept() == 0
+
+
+def test_what_would_pass_the_bound_is_given_back_before_it_does(monkeypatch):
+    monkeypatch.setattr(memory, "KEEP_BYTES", 10 * LARGE_PAGE)
+    small, large = take(4 * LARGE_PAGE), take(7 * LARGE_PAGE)
+    del small
+    assert kept() == 4 * LARGE_PAGE
+    del large
+    assert kept() == 7 * LARGE_PAGE
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_a_block_of_whole_pages_is_no_larger_than_asked_for(pages):
+    take(pages * LARGE_PAGE)
+    assert kept() == pages * LARGE_PAGE
+
+
+def test_every_stagger_has_room_for_the_whole_block():
+    """Wherever the system puts it: the start of a large page may be all but one small page away."""
+    blocks = [memory._map(LARGE_PAGE) for _ in range(17)]
+    assert all(block.start + block.size <= len(block.memory) for block in blocks)
+    furthest = LARGE_PAGE - mmap.PAGESIZE + 15 * 4160
+    assert all(furthest + block.size <= len(block.memory) for block in blocks)
+    page_of = [np.frombuffer(block.memory, np.uint8).ctypes.data + block.start for block in blocks]
+    assert len({place % LARGE_PAGE for place in page_of}) == 16
+    assert max(place % LARGE_PAGE for place in page_of) == 15 * 4160

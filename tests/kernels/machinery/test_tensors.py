@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from eventbook.kernels.machinery.tensors import ALIGNMENT, array, axes, beyond_cache, flat, new, same_dtype
+from eventbook.kernels.machinery.tensors import (
+    ALIGNMENT,
+    array,
+    axes,
+    beyond_cache,
+    copy,
+    flat,
+    new,
+    same_dtype,
+)
 
 
 def test_axes_bind_lengths_by_name() -> None:
@@ -71,3 +80,31 @@ def test_only_large_aligned_rows_go_past_the_caches() -> None:
     assert beyond_cache(zeros(1, 1 << 18, 32))
     assert not beyond_cache(zeros(1, 1 << 10, 32))
     assert not beyond_cache(zeros(1, 1 << 18, 33))
+
+
+def test_rows_that_begin_within_a_cache_line_are_not_written_past_the_caches() -> None:
+    size = (1 << 23) + 32 * 4
+    buffer = np.zeros(size + 128, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    for shift in (0, 4, 32):
+        rows = buffer[start + shift : start + shift + size].view(np.float32).reshape(1, -1, 32)
+        assert beyond_cache(rows) == (shift == 0)
+
+
+def test_copies_are_of_what_a_tensor_shows_and_apart_from_it() -> None:
+    z = torch.tensor([[1 + 2j, 3 - 4j]])
+    for shown in (z.conj(), z.conj().imag, z.mT, z.expand(3, 2), z.requires_grad_()):
+        copied = copy(shown)
+        assert (copied.is_conj(), copied.is_neg(), copied.requires_grad) == (False, False, False)
+        assert copied.is_contiguous()
+        assert np.array_equal(copied.numpy(), array(shown))
+        copied.zero_()
+        assert bool((z != 0).all())
+
+
+def test_a_tensor_without_memory_is_refused_unless_all_are() -> None:
+    x, none = torch.zeros(2, 3), torch.zeros(2, 3, device="meta")
+    assert axes(a=(none, "batch state"), b=(none, "batch state")) == {"batch": 2, "state": 3}
+    for name, pair in (("b", (x, none)), ("a", (none, x))):
+        with pytest.raises(ValueError, match=f"{name} must be on the CPU, where the kernels run, got meta"):
+            axes(a=(pair[0], "batch state"), b=(pair[1], "batch state"))

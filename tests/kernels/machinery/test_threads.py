@@ -57,6 +57,9 @@ def test_a_forked_process_has_a_pool_of_its_own() -> None:
     receive, send = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(target=_in_child, args=(send,))
     child.start()
-    assert receive.poll(60), "the child does not answer"
-    assert receive.recv() == float(parent)
-    child.join()
+    try:
+        assert receive.poll(60), "the child does not answer"
+        assert receive.recv() == float(parent)
+    finally:
+        child.kill()  # or the end of this process would wait for it
+        child.join()

@@ -8,6 +8,7 @@ pooling      r events -> one, gaps summed
 frames       events -> counts by window, polarity and pixel
 levels       the rule by which a changing signal emits events (used by saccades and delta)
 order        stable sort by time (used by saccades and delta)
+arguments    whole numbers, columns of integers, and how many events are too many
 """
 
 from eventbook.kernels.encoders.collate import (

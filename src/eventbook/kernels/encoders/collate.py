@@ -31,7 +31,8 @@ from jaxtyping import Bool, Float32, Int, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eventbook.kernels.encoders.events import EVENT, Events, check_events
+from eventbook.kernels.encoders.arguments import check_rising, column, whole
+from eventbook.kernels.encoders.events import EVENT, Events, check_events, check_sensor, require_event_dtype
 
 Alignment = Literal["aligned", "as_released"]
 
@@ -49,6 +50,7 @@ class EventBatch:
 
 def tokens_of(events: Events, width: int, height: int) -> Int64[np.ndarray, " event"]:
     """token = (y width + x) 2 + p of checked events; errors are those of `check_events`."""
+    require_event_dtype(events)
     check_events(events, width, height)
     return (events["y"] * width + events["x"]) * 2 + events["p"]
 
@@ -61,13 +63,20 @@ def events_of_tokens(
     Raises
     ------
     ValueError
-        If a token is none of this sensor; names the first one.
+        If a token is none of this sensor, or a stamp is earlier than the one before it; names the first one.
+        If there are not as many stamps as tokens.
+    TypeError
+        If tokens or stamps are no integers.
     """
-    _check_tokens(tokens, 2 * width * height, "tokens")
-    events = np.empty(len(tokens), EVENT)
-    pixel, events["p"] = np.divmod(tokens, 2)
+    check_sensor(width, height)
+    number = column(tokens, "tokens")
+    _check_tokens(number, 2 * width * height, "tokens")
+    stamp = column(stamps, "stamps", number)
+    check_rising(stamp, "stamps")
+    events = np.empty(len(number), EVENT)
+    pixel, events["p"] = np.divmod(number, 2)
     events["y"], events["x"] = np.divmod(pixel, width)
-    events["t"] = stamps
+    events["t"] = stamp
     return events
 
 
@@ -107,11 +116,11 @@ def _gaps(stamps: Any, alignment: str, name: str) -> NDArray[np.float32]:
         raise ValueError(f"{name} must be (event,), got shape {stamps.shape}")
     if alignment not in ("aligned", "as_released"):
         raise ValueError(f"alignment must be 'aligned' or 'as_released', got {alignment!r}")
-    falls = np.flatnonzero(stamps[1:] < stamps[:-1]) + 1  # compared, not subtracted: stamps may be unsigned
-    if len(falls):
-        at = int(falls[0])
-        raise ValueError(f"{name}[{at}] must not be earlier than {stamps[at - 1]} us, got {stamps[at]} us")
-    following = (np.diff(stamps) / 1_000).astype(np.float32)
+    check_rising(stamps, name)
+    # Differences of small integers overflow. Those of 64 bits wrap round; never negative, they are right when
+    # read without a sign.
+    wide = stamps.astype(np.int64 if stamps.dtype.kind == "i" else np.uint64, copy=False)
+    following = (np.diff(wide).view(np.uint64) / 1_000).astype(np.float32)
     if alignment == "as_released" or not len(stamps):
         return following
     return np.concatenate([np.zeros(1, np.float32), following])
@@ -168,8 +177,11 @@ def collate(
             [0, 5]]), tensor([[0.0000, 2.5000],
             [0.0000, 0.0000]]))
     """
+    n_tokens = whole(n_tokens, "n_tokens")
     if n_tokens < 1:
         raise ValueError(f"n_tokens must be >= 1, got {n_tokens}")
+    if n_tokens >= 1 << 63:
+        raise ValueError(f"n_tokens must be below 2^63, got {n_tokens}")
     rows = []
     for number, (tokens, stamps) in enumerate(streams):
         tokens = np.asarray(tokens)
@@ -183,7 +195,7 @@ def collate(
         rows.append((tokens[: len(gaps)], gaps))
     lengths = np.array([len(gaps) for _, gaps in rows], np.int64)
     longest = int(lengths.max(initial=0))
-    time = longest if time is None else time
+    time = longest if time is None else whole(time, "time")
     if time < longest:
         raise ValueError(f"time must be at least the longest stream, {longest}, got {time}")
     token = np.full((len(rows), time), n_tokens, np.int64)

@@ -23,17 +23,19 @@ Source: derived (delta modulation, one bit a step of the quantiser).
 
 import math
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
 from numpy.typing import NDArray
 
-from eventbook.kernels.encoders.levels import crossing_stamp, next_cell
+from eventbook.kernels.encoders.arguments import MOST_EVENTS, check_rising, column, whole
+from eventbook.kernels.encoders.levels import FINENESS, crossing_stamp, next_cell
 from eventbook.kernels.encoders.order import sort_by_time
 from eventbook.kernels.machinery.compile import kernel
 
 _TOKEN, _STAMP = 0, 1
+_LONGEST = 1 << 62  # microseconds; a stamp, and the rounding of its fraction, stay whole numbers of 64 bits
 
 
 class TokenStream(NamedTuple):
@@ -83,9 +85,10 @@ def delta_events(
     frames
         Signal, (time, channel), finite.
     threshold
-        Height of a level, for all channels or for each.
+        Height of a level, for all channels or for each; at least four times the distance of neighbouring
+        floats where the channel is largest. A channel that never moves is silent at any threshold.
     frame_period
-        Microseconds from frame to frame.
+        Microseconds from frame to frame, a whole number.
     stamps
         "interpolated": the crossing on the straight line between two frames, rounded up to the microsecond.
         "frame": the first frame at or after the crossing; all crossings of a frame then share a stamp.
@@ -99,7 +102,11 @@ def delta_events(
     Raises
     ------
     ValueError
-        If the shape is another one, a value is not finite, or a parameter makes no sense.
+        If the shape is another one, a value is not finite, a parameter makes no sense, levels are too close
+        for floats to tell them apart, there would be more than 20,000,000 events (says how many), or stamps
+        would pass 2^62.
+    TypeError
+        If frames or thresholds are no real numbers, or the period is not whole.
 
     Examples
     --------
@@ -107,19 +114,13 @@ def delta_events(
     >>> delta_events(np.array([[0.0], [1.0], [0.5]]), 0.5, 1_000)
     TokenStream(token=array([1, 1, 0]), stamp=array([ 250,  750, 1500]))
     """
-    signal = _checked_signal(frames)
-    thresholds = _checked_thresholds(threshold, signal.shape[1])
-    if stamps not in ("interpolated", "frame"):
-        raise ValueError(f"stamps must be 'interpolated' or 'frame', got {stamps!r}")
-    if frame_period < 1:
-        raise ValueError(f"frame_period must be >= 1 us, got {frame_period}")
+    signal, thresholds, period, crossed = _checked(frames, threshold, frame_period, stamps)
     if not signal.size:
         return TokenStream(np.empty(0, np.int64), np.empty(0, np.int64))
-    # A line of length l meets at most floor(l / theta) + 1 levels; one more for the rounding.
-    most = np.abs(np.diff(signal, axis=0)) // thresholds + 2
-    capacity = int(most.sum())
+    # A line of length l meets at most l / theta + 1 levels; one more for the rounding.
+    capacity = int(crossed) + 2 * signal.size
     rows = np.empty((capacity, 2), np.int64)
-    count = _walk(signal, thresholds, int(frame_period), stamps == "frame", rows)
+    count = _walk(signal, thresholds, period, stamps == "frame", rows)
     assert count <= capacity
     sort_by_time(rows, np.empty_like(rows), count, _STAMP)
     return TokenStream(rows[:count, _TOKEN].copy(), rows[:count, _STAMP].copy())
@@ -153,22 +154,31 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If a token belongs to no channel, or the stamps fall; names the first such event.
+        If a token belongs to no channel, or a stamp is negative or falls (names the first such event), or an
+        argument is of another shape or range.
+    TypeError
+        If tokens, stamps, period or number of frames are no integers.
     """
-    start = np.asarray(first, np.float64)
+    start = _real(first, "first")
+    if start.ndim != 1:
+        raise ValueError(f"first must be (channel,), got shape {start.shape}")
+    _check_finite(start, "first")
     thresholds = _checked_thresholds(threshold, len(start))
-    token, stamp = (np.asarray(part) for part in stream)
+    period, count = _checked_period(frame_period), whole(frames, "frames")
+    if count < 0:
+        raise ValueError(f"frames must be >= 0, got {count}")
+    token = column(stream[0], "token")
+    stamp = column(stream[1], "stamp", token)
     outside = (token < 0) | (token >= 2 * len(start))
     if outside.any():
         at = int(outside.argmax())
         raise ValueError(f"token[{at}] must be in 0..{2 * len(start) - 1}, got {token[at]}")
-    falls = np.flatnonzero(stamp[1:] < stamp[:-1]) + 1
-    if len(falls):
-        at = int(falls[0])
-        raise ValueError(f"stamp[{at}] must not be earlier than {stamp[at - 1]}, got {stamp[at]}")
-    moves = np.zeros((frames, len(start)), np.int64)
-    at_frame = -(-stamp // frame_period)  # the first frame that knows of the event
-    seen = at_frame < frames
+    check_rising(stamp, "stamp")
+    if len(stamp) and stamp[0] < 0:
+        raise ValueError(f"stamp[0] must be >= 0, got {stamp[0]}")
+    moves = np.zeros((count, len(start)), np.int64)
+    at_frame = -(-stamp // period)  # the first frame that knows of the event
+    seen = at_frame < count
     np.add.at(moves, (at_frame[seen], token[seen] // 2), 2 * (token[seen] % 2) - 1)
     return start + moves.cumsum(axis=0) * thresholds
 
@@ -181,8 +191,7 @@ def delta_events_reference(
     stamps: Literal["interpolated", "frame"] = "interpolated",
 ) -> TokenStream:
     """Readable twin of `delta_events`."""
-    signal = np.asarray(frames, np.float64)
-    thresholds = _checked_thresholds(threshold, signal.shape[1])
+    signal, thresholds, period, _ = _checked(frames, threshold, frame_period, stamps)
     found: list[tuple[int, int]] = []  # (stamp, token)
     for channel, (values, theta) in enumerate(zip(signal.T, thresholds, strict=True)):
         count = 0
@@ -192,26 +201,79 @@ def delta_events_reference(
                 count += move
                 level = values[0] + (count - 0.5 * move) * theta
                 way = (level - before) / (now - before) if stamps == "interpolated" else 1
-                stamp = i * frame_period + min(max(math.ceil(frame_period * way), 1), frame_period)
+                stamp = i * period + min(max(math.ceil(period * way), 1), period)
                 found.append((stamp, 2 * channel + (move + 1) // 2))
     found.sort(key=lambda event: (event[0], event[1] // 2))
     pairs = np.array(found, np.int64).reshape(-1, 2)
     return TokenStream(pairs[:, 1], pairs[:, 0])
 
 
-def _checked_signal(frames: NDArray[np.generic]) -> NDArray[np.float64]:
-    signal = np.ascontiguousarray(frames, np.float64)
-    if signal.ndim != 2:
-        raise ValueError(f"frames must be (time, channel), got shape {signal.shape}")
-    bad = ~np.isfinite(signal)
+def _checked(
+    frames: Any, threshold: Any, frame_period: Any, stamps: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int, float]:
+    """Signal, thresholds by channel, period, and the way of the signal in thresholds."""
+    signal = np.ascontiguousarray(_real(frames, "frames"))
+    if np.ndim(frames) != 2:
+        raise ValueError(f"frames must be (time, channel), got shape {np.shape(frames)}")
+    _check_finite(signal, "frames")
+    thresholds = _checked_thresholds(threshold, signal.shape[1])
+    if stamps not in ("interpolated", "frame"):
+        raise ValueError(f"stamps must be 'interpolated' or 'frame', got {stamps!r}")
+    period, steps = _checked_period(frame_period), max(len(signal) - 1, 1)
+    if steps * period > _LONGEST:
+        raise ValueError(
+            f"frame_period must be at most {_LONGEST // steps} us for {len(signal)} frames, got {period}"
+        )
+    thresholds = _checked_levels(signal, thresholds) if signal.size else thresholds
+    with np.errstate(over="ignore"):
+        crossed = float((np.abs(signal[1:] - signal[:-1]) / thresholds).sum())
+    if not crossed <= MOST_EVENTS:
+        raise ValueError(
+            f"threshold must be larger: this signal makes about {crossed:.3g} events, at most "
+            f"{MOST_EVENTS:,} are encoded in one call"
+        )
+    return signal, thresholds, period, crossed
+
+
+def _checked_levels(signal: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Thresholds that floats resolve; a channel that never moves gets one that is out of its reach."""
+    low, high = signal.min(0), signal.max(0)
+    largest, moving = np.maximum(-low, high), low < high
+    least = FINENESS * np.spacing(largest)
+    blurred = moving & (thresholds < least)
+    if blurred.any():
+        at = int(blurred.argmax())
+        raise ValueError(
+            f"threshold must be at least {least[at]:.3g} for a channel that reaches {largest[at]:.6g}, where "
+            f"floats cannot tell closer levels apart, got {thresholds[at]}"
+        )
+    return np.where(moving, thresholds, np.inf)
+
+
+def _checked_period(frame_period: Any) -> int:
+    period = whole(frame_period, "frame_period")
+    if period < 1:
+        raise ValueError(f"frame_period must be >= 1 us, got {period}")
+    return period
+
+
+def _real(values: Any, name: str) -> NDArray[np.float64]:
+    given = np.asarray(values)
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers, got {given.dtype}")
+    return given.astype(np.float64, copy=False)
+
+
+def _check_finite(values: NDArray[np.float64], name: str) -> None:
+    bad = ~np.isfinite(values)
     if bad.any():
-        time, channel = np.unravel_index(int(bad.argmax()), bad.shape)
-        raise ValueError(f"frames must be finite, got {signal[time, channel]} at [{time}, {channel}]")
-    return signal
+        at = np.unravel_index(int(bad.argmax()), bad.shape)
+        place = ", ".join(str(int(index)) for index in at)
+        raise ValueError(f"{name} must be finite, got {values[at]} at [{place}]")
 
 
-def _checked_thresholds(threshold: float | NDArray[np.floating], channels: int) -> NDArray[np.float64]:
-    given = np.asarray(threshold, np.float64)
+def _checked_thresholds(threshold: Any, channels: int) -> NDArray[np.float64]:
+    given = _real(threshold, "threshold")
     if given.shape not in ((), (channels,)):
         raise ValueError(f"threshold must be a number or (channel,) = ({channels},), got shape {given.shape}")
     bad = ~(np.isfinite(given) & (given > 0))

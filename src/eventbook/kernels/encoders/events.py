@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eventbook.kernels.encoders.arguments import whole
+
 EVENT = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 FIELDS = ("x", "y", "t", "p")
 COMPACT: dict[str, np.dtype[Any]] = {
@@ -50,7 +52,7 @@ class EventColumns(NamedTuple):
         ValueError
             If a value does not fit into its column; names the first event that does not.
         """
-        _require_event_dtype(events)
+        require_event_dtype(events)
         for name in ("x", "y", "p"):
             info = np.iinfo(COMPACT[name])
             outside = (events[name] < info.min) | (events[name] > info.max)
@@ -60,7 +62,8 @@ class EventColumns(NamedTuple):
         return cls(*(events[name].astype(COMPACT[name]) for name in FIELDS))
 
     def events(self) -> Events:
-        """The same events as a structured array of dtype `EVENT`."""
+        """The same events as a structured array of dtype `EVENT`; errors are those of `check_layout`."""
+        check_layout(self, 1, 1)
         result = np.empty(len(self.t), EVENT)
         for name in FIELDS:
             result[name] = getattr(self, name)
@@ -121,10 +124,9 @@ def events_of_rows(rows: NDArray[np.int64]) -> Events:
 
 def check_layout(events: Events | EventColumns, width: int, height: int) -> None:
     """Accept the sensor, dtypes, shapes and strides; the part of `check_events` that looks at no value."""
-    if width < 1 or height < 1:
-        raise ValueError(f"width and height must be >= 1, got {width} and {height}")
+    check_sensor(width, height)
     if not isinstance(events, EventColumns):
-        _require_event_dtype(events)
+        require_event_dtype(events)
         return
     for name in FIELDS:
         column: Any = getattr(events, name)
@@ -137,7 +139,16 @@ def check_layout(events: Events | EventColumns, width: int, height: int) -> None
             raise ValueError(f"{name} must be contiguous, got strides {column.strides}")
 
 
-def _require_event_dtype(events: Any) -> None:
+def check_sensor(width: int, height: int) -> None:
+    """Accept whole numbers of pixels, at least one and not so many that tokens pass the integers."""
+    if whole(width, "width") < 1 or whole(height, "height") < 1:
+        raise ValueError(f"width and height must be >= 1, got {width} and {height}")
+    if int(width) * int(height) >= 1 << 62:
+        raise ValueError(f"width and height must make less than 2^62 pixels, got {width} x {height}")
+
+
+def require_event_dtype(events: Any) -> None:
+    """Accept a structured array (event,) of dtype `EVENT`, whatever its values."""
     dtype = getattr(events, "dtype", type(events).__name__)
     if dtype != EVENT:
         raise TypeError(f"events must be an array of dtype {EVENT}, got {dtype}")

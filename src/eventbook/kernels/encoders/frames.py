@@ -31,6 +31,7 @@ import numpy as np
 from jaxtyping import Int16
 from numpy.typing import NDArray
 
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.encoders.events import EventColumns, Events, check_events, check_layout, rows_of
 from eventbook.kernels.machinery.compile import kernel
 
@@ -86,10 +87,17 @@ def _count_columns(x, y, t, p, edges, frames, width, height):
 
 @kernel()
 def _count_rows(events, edges, frames, width, height):
-    """As `_count_columns` for events (event, 4) int64; blocks gain nothing where memory is the limit."""
+    """As `_count_columns` for events (event, 4) int64; blocks gain nothing where memory is the limit.
+
+    Unsorted stamps give edges that fall or begin late: such windows would leave events out, unseen.
+    """
     signs = np.int16(0)
     before = events[0, 2]
+    if edges[0] != 0:
+        return 1
     for number in range(edges.size - 1):
+        if edges[number] > edges[number + 1]:
+            return 1
         frame = frames[number]
         for pixel in range(frame.size):
             frame[pixel] = 0
@@ -136,15 +144,19 @@ def event_frames(
         If an event is unsorted, off the sensor or of no polarity (names the first), not exactly one of bins
         and window is given or it is below 1, or a pixel has more than 32,767 events in a window.
     TypeError
-        If the dtype is another one.
+        If the dtype is another one, or a number is not whole.
     """
     if (bins is None) == (window is None):
         raise ValueError(f"exactly one of bins and window must be given, got {bins} and {window}")
+    if bins is not None:
+        bins = whole(bins, "bins")
+    if window is not None:
+        window = whole(window, "window")
     if (bins or window or 0) < 1:
         raise ValueError(f"bins or window must be >= 1, got {bins if window is None else window}")
-    if 2 * width * height >= 1 << 32:
-        raise ValueError(f"width and height must make less than 2^31 pixels, got {width} x {height}")
     check_layout(events, width, height)
+    if 2 * int(width) * int(height) >= 1 << 32:
+        raise ValueError(f"width and height must make less than 2^31 pixels, got {width} x {height}")
     t = events.t if isinstance(events, EventColumns) else events["t"]
     if not len(t):
         return np.zeros((bins or 0, 2, height, width), np.int16)
@@ -165,13 +177,18 @@ def event_frames(
 
 def window_edges(t: NDArray[np.integer[Any]], bins: int | None, window: int | None) -> NDArray[np.int64]:
     """Index of the first event of each window, and of the first event after the last window."""
-    span = int(t[-1]) - int(t[0])
+    start = int(t[0])
+    span = int(t[-1]) - start
     if bins is None:
         assert window is not None
-        bins = max(span // window, 1)
+        if window > span:  # its end may be beyond the integers
+            return np.array([0, len(t)])
+        bins = span // window
     else:
         window = span // bins
-    return np.searchsorted(t, int(t[0]) + window * np.arange(bins + 1)).astype(np.int64)
+    # Offsets may pass 2^63 where the stamps that are compared do not: without a sign both are right.
+    offsets = np.arange(bins + 1, dtype=np.uint64) * np.uint64(window % 2**64)
+    return np.searchsorted(t, (offsets + np.uint64(start % 2**64)).view(np.int64)).astype(np.int64)
 
 
 def event_frames_reference(

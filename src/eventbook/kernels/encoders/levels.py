@@ -23,6 +23,9 @@ stamped before it happens. Stamps on the grid of the samples are the same rule w
 | base, n | the first value; events since, up minus down | `base`, `count` |
 | s_0, s_1 | the signal before and after | `before`, `now` |
 
+Levels that lie closer than `FINENESS` neighbouring floats are not told apart: sums round to one another, and
+both rules would go on for ever. Encoders refuse such thresholds.
+
 Source: Lichtsteiner, Posch and Delbruck, IEEE JSSC 43(2), 2008 (the pixel); derived.
 """
 # mypy: disable-error-code="no-untyped-def, call-arg"
@@ -31,6 +34,8 @@ Source: Lichtsteiner, Posch and Delbruck, IEEE JSSC 43(2), 2008 (the pixel); der
 import math
 
 from eventbook.kernels.machinery.compile import kernel
+
+FINENESS = 4  # distances between neighbouring floats from level to level, at the least
 
 
 @kernel(inline=True)

@@ -38,8 +38,9 @@ import numpy as np
 from jaxtyping import Int, Real
 from numpy.typing import NDArray
 
+from eventbook.kernels.encoders.arguments import MOST_EVENTS, whole
 from eventbook.kernels.encoders.events import EVENT, FIELDS, Events, events_of_rows
-from eventbook.kernels.encoders.levels import crossing_stamp, next_move
+from eventbook.kernels.encoders.levels import FINENESS, crossing_stamp, next_move
 from eventbook.kernels.encoders.order import sort_by_time
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.random import derive, random_bits, uniform
@@ -55,6 +56,10 @@ _NOISE = 0x6E6F6973  # keeps this noise apart from other uses of the same seed
 _T = FIELDS.index("t")
 _MICRO = 1e6
 _DOUBT = 1e-12  # relative; thousands of times the rounding of exp and log
+_CONTRAST = math.log1p(1.0 / BLACK)  # from black to white
+_FINEST = FINENESS * float(np.spacing(-math.log(BLACK)))  # where s is largest
+_TURNS = 40  # there and back in each of the cells between pixels, of which the path crosses less than 20
+_LONGEST = 1_000_000_000  # microseconds
 
 Stamps = Literal["interpolated", "grid"]
 
@@ -89,6 +94,23 @@ def _write(out, at, x, y, t, p):
     # Beyond the capacity events are only counted: the caller then comes back with enough room.
     if at < out.shape[0]:
         out[at, 0], out[at, 1], out[at, 2], out[at, 3] = x, y, t, p
+
+
+@kernel()
+def _levels_crossed(padded, gaze_at, part, threshold):
+    """How far each pixel's s goes up and down, in thresholds, summed over pixels; arrays as in `_walk`."""
+    total = 0.0
+    for y in range(padded.shape[0] - 2 * _RIM):
+        for x in range(padded.shape[1] - 2 * _RIM):
+            if _changes(padded, y, x, 2 * _RIM):
+                before = 0.0
+                for i in range(gaze_at.shape[0]):
+                    seen = _seen(padded, y + gaze_at[i, 1], x + gaze_at[i, 0], part[i, 1], part[i, 0])
+                    now = np.log(BLACK + seen)
+                    if i > 0:
+                        total += abs(now - before) / threshold
+                    before = now
+    return total
 
 
 @kernel()
@@ -170,18 +192,19 @@ def saccade_events(
     image
         (height, width), uint8 in 0..255 or floating point in 0..1.
     threshold
-        Change of log intensity that makes an event.
+        Change of log intensity that makes an event, at least 8.9e-16, or floats cannot tell levels apart.
     stamps
         "interpolated": the crossing inside a step, by a straight line, rounded up to the microsecond.
         "grid": the end of the step; then nearly all events share their stamp with another one.
     duration
-        Of the three saccades together, in microseconds; a multiple of the step of 1,000. Shorter is faster,
-        not less. The events with t <= duration / 3 belong to the first saccade.
+        Of the three saccades together, in microseconds; a multiple of the step of 1,000, at most 1,000 s.
+        Shorter is faster, not less. The events with t <= duration / 3 belong to the first saccade.
     noise_rate
         Background events per pixel and second, a Poisson process with random polarity, independent of the
         image.
     seed
-        Of the noise; required if, and only if, there is noise. The rest draws no random number.
+        Of the noise, in 0..2^64 - 1; required if, and only if, there is noise. The rest draws no random
+        number.
 
     Returns
     -------
@@ -192,10 +215,10 @@ def saccade_events(
     Raises
     ------
     ValueError
-        If the image is not two-dimensional or has a value that is not finite or outside its range, or a
-        parameter makes no sense.
+        If the image is not two-dimensional or has a value that is not finite or outside its range, a
+        parameter makes no sense, or there would be more than 20,000,000 events (says about how many).
     TypeError
-        If the image is of another dtype.
+        If the image is of another dtype, or a number is not whole.
 
     Examples
     --------
@@ -247,14 +270,15 @@ def saccade_events_batch(
     """
     padded = _checked_images(images)
     _check_parameters(threshold, stamps, duration, noise_rate, seed, first)
-    whole, part = gaze(duration)
+    at, part = gaze(duration)
+    _check_number_of_events(padded, at, part, threshold, noise_rate)
     capacity = 8 * padded.shape[1] * padded.shape[2]
     rows = np.empty((capacity, len(FIELDS)), np.int64)
     scratch = np.empty_like(rows)
     parts, offsets = [], np.zeros(len(padded) + 1, np.int64)
     for i, picture in enumerate(padded):
         key = noise_key(seed, first + i)
-        given = (picture, whole, part, float(threshold), stamps == "grid", noise_rate / _MICRO, key)
+        given = (picture, at, part, float(threshold), stamps == "grid", noise_rate / _MICRO, key)
         count = _walk(*given, rows)
         if count > len(rows):
             rows = np.empty((count, len(FIELDS)), np.int64)
@@ -299,16 +323,50 @@ def _check_parameters(
 ) -> None:
     if not (math.isfinite(threshold) and threshold > 0.0):
         raise ValueError(f"threshold must be > 0 and finite, got {threshold}")
+    if threshold < _FINEST:
+        raise ValueError(
+            f"threshold must be at least {_FINEST:.3g}, or floats cannot tell levels apart, got {threshold}"
+        )
     if stamps not in ("interpolated", "grid"):
         raise ValueError(f"stamps must be 'interpolated' or 'grid', got {stamps!r}")
+    if whole(duration, "duration") > _LONGEST:
+        raise ValueError(f"duration must be at most {_LONGEST:,} us, got {duration}")
     if duration < STEP or duration % STEP:
         raise ValueError(f"duration must be a positive multiple of {STEP} us, got {duration}")
     if not (math.isfinite(noise_rate) and noise_rate >= 0.0):
         raise ValueError(f"noise_rate must be >= 0 and finite, got {noise_rate}")
     if (noise_rate > 0.0) != (seed is not None):
         raise ValueError(f"seed must be given if, and only if, noise_rate > 0, got {seed} for {noise_rate}")
-    if first < 0:
-        raise ValueError(f"first must be >= 0, got {first}")
+    if seed is not None and not 0 <= whole(seed, "seed") < 1 << 64:
+        raise ValueError(f"seed must be in 0..2^64 - 1, got {seed}")
+    if not 0 <= whole(first, "first") <= 1 << 62:
+        raise ValueError(f"first must be in 0..2^62, got {first}")
+
+
+def _check_number_of_events(
+    padded: NDArray[np.float64],
+    at: NDArray[np.int64],
+    part: NDArray[np.float64],
+    threshold: float,
+    noise_rate: float,
+) -> None:
+    """ValueError if an image makes more than `MOST_EVENTS`; they are counted where there may be so many."""
+    pixels = (padded.shape[1] - 2 * _RIM) * (padded.shape[2] - 2 * _RIM)
+    noise = noise_rate / _MICRO * (len(at) - 1) * STEP * pixels
+    if noise > MOST_EVENTS:
+        raise ValueError(
+            f"noise_rate must be smaller: it makes about {noise:.3g} events an image, at most "
+            f"{MOST_EVENTS:,} are simulated, got {noise_rate}"
+        )
+    if pixels * _TURNS * _CONTRAST / threshold <= MOST_EVENTS:
+        return
+    for number, picture in enumerate(padded):
+        events = _levels_crossed(picture, at, part, float(threshold))
+        if events > MOST_EVENTS:
+            raise ValueError(
+                f"threshold must be larger: image {number} makes about {events:.3g} events, at most "
+                f"{MOST_EVENTS:,} are simulated, got {threshold}"
+            )
 
 
 def saccade_events_reference(
@@ -321,20 +379,22 @@ def saccade_events_reference(
     seed: int | None = None,
 ) -> Events:
     """Readable twin of `saccade_events`: all pixels of one step at a time, in NumPy."""
-    (padded,) = _checked_images(np.asarray(image)[None])
-    whole, part = gaze(duration)
+    padded, *_ = images = _checked_images(np.asarray(image)[None])
+    _check_parameters(threshold, stamps, duration, noise_rate, seed, 0)
+    gazes, part = gaze(duration)
+    _check_number_of_events(images, gazes, part, threshold, noise_rate)
     height, width = (size - 2 * _RIM for size in padded.shape)
     found: list[tuple[int, int, int, int]] = []
 
     def log_intensity(i: int) -> NDArray[np.float64]:
-        (column, row), (fx, fy) = whole[i], part[i]
+        (column, row), (fx, fy) = gazes[i], part[i]
         window = padded[row : row + height + 1, column : column + width + 1]
         across = (1.0 - fx) * window[:, :-1] + fx * window[:, 1:]
         return np.log(BLACK + ((1.0 - fy) * across[:-1] + fy * across[1:]))
 
     base = before = log_intensity(0)
     count = np.zeros(base.shape, np.int64)
-    for i in range(1, len(whole)):
+    for i in range(1, len(gazes)):
         now = log_intensity(i)
         while True:
             move = 1 * (now >= base + (count + 1) * threshold) - 1 * (now <= base + (count - 1) * threshold)

@@ -46,15 +46,22 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
     ------
     ValueError
         If a tensor has another number of axes, or an axis another length than before, or does not live on
-        the CPU. The message names the argument, what was expected and what came.
+        the CPU. The message names the argument, what was expected and what came. Tensors of torch's device
+        "meta", which have a shape and no memory, pass where all are such.
+    TypeError
+        If an argument is no tensor.
     """
     sizes: dict[str, int] = {}
+    elsewhere = []
     for name, (tensor, spelled) in tensors.items():
         if tensor is None:
             continue
-        names, lengths = spelled.split(), tensor.shape
-        if not (tensor.is_cpu or tensor.is_meta):
-            raise ValueError(f"{name} must be on the CPU, where the kernels run, got {tensor.device}")
+        try:
+            names, lengths = spelled.split(), tensor.shape
+            if not tensor.is_cpu:
+                elsewhere.append(name)
+        except AttributeError:
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}") from None
         fits = len(lengths) == len(names)
         expected = [sizes.get(axis, axis) for axis in names]
         for axis, length in zip(names, lengths, strict=False):
@@ -62,7 +69,17 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
         if not fits:
             meaning = f" = {_shape(expected)}" if expected != names else ""
             raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(lengths)}")
+    if elsewhere:
+        _check_devices({name: tensor for name, (tensor, _) in tensors.items() if tensor is not None})
     return sizes
+
+
+def _check_devices(tensors: dict[str, Tensor]) -> None:
+    """Accept shapes without memory among themselves alone: a kernel would leave its results unwritten."""
+    if all(tensor.is_meta for tensor in tensors.values()):
+        return
+    name, tensor = next((name, tensor) for name, tensor in tensors.items() if not tensor.is_cpu)
+    raise ValueError(f"{name} must be on the CPU, where the kernels run, got {tensor.device}")
 
 
 def same_dtype(allowed: Sequence[torch.dtype] = FLOATING + COMPLEX, **tensors: Tensor | None) -> torch.dtype:
@@ -141,6 +158,10 @@ def fold_into_batch(operator: Any, has_batch: Sequence[bool | None]) -> None:
 
     def vmapped(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
         count = info.batch_size
+
+        def unfolded(x: Tensor) -> Tensor:
+            return x.unflatten(0, (count, len(x) // count))
+
         mapped = [
             argument.movedim(dim, 0) if dim is not None else argument
             for argument, dim in zip(arguments, in_dims, strict=True)
@@ -162,7 +183,7 @@ def fold_into_batch(operator: Any, has_batch: Sequence[bool | None]) -> None:
         ]
         result = operator(*folded)
         if isinstance(result, Tensor):
-            return result.unflatten(0, (count, -1)), 0
-        return tuple(r.unflatten(0, (count, -1)) for r in result), (0,) * len(result)
+            return unfolded(result), 0
+        return tuple(map(unfolded, result)), (0,) * len(result)
 
     operator.register_vmap(vmapped)

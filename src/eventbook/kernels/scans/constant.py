@@ -75,6 +75,8 @@ def _backward(g, h, h0, carry, b_gradient, a_gradient, a):
 @torch.library.custom_op("eventbook::constant_scan", mutates_args=())
 def _constant_scan(a: Tensor, b: Tensor, h0: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     h, last = new(b.shape, b), copy(h0)
+    if not b.numel():
+        return h, last
     drive, out, state = array(b), h.numpy(), last.numpy()
     rows = np.repeat(array(a)[None], b.shape[0], 0)
     if b.dtype in (torch.float64, torch.complex128):

@@ -50,7 +50,7 @@ def discretize(
     mode
         "dirac", "async" or "zoh".
     lam, step, gap
-        Eigenvalues (state,), time scales (state,), gaps (batch, time) >= 0.
+        Eigenvalues (state,), time scales (state,), gaps (batch, time) in 0..2^100.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def discretize(
     Raises
     ------
     ValueError
-        If the mode is unknown, shapes do not fit, or a gap is negative or not a number.
+        If the mode is unknown, shapes do not fit, or a gap is negative, not a number or above 2^100.
     TypeError
         If lam is not complex, or step and gap are not of its real dtype.
     """

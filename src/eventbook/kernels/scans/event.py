@@ -74,6 +74,7 @@ Gaps = Float[Tensor, "batch time"]
 Events = Complex[Tensor, "batch time state"]
 State = Complex[Tensor, "batch state"]
 
+LONGEST_GAP = 2.0**100  # in units of 1 / lam; about 1e30, and the same number in both precisions
 REAL_UNIT, IMAGINARY_UNIT = np.log(2.0), np.pi  # inside the kernels: doublings and half-turns
 
 
@@ -219,19 +220,26 @@ def _backward_double(gap, g, h, h0, carry, b_gradient, gap_gradient, lam_gradien
 
 @kernel()
 def _first_bad_gap(gap):
-    """Flat position of the first gap that is not >= 0, or -1."""
+    """Flat position of the first gap that is not in 0..LONGEST_GAP, or -1."""
     for i in range(gap.size):
-        if not (gap[i] >= 0):
+        if not (gap[i] >= 0 and gap[i] <= LONGEST_GAP):
             return i
     return -1
 
 
 def check_gaps(gap: NDArray[Any]) -> None:
-    """ValueError that names the first gap which is negative or not a number."""
+    """ValueError that names the first gap which is negative, not a number, or without end.
+
+    At an infinite gap the phase is lost, and with it, or with a decay of exactly 1, the state; the gradient
+    would be gap times nothing. Up to `LONGEST_GAP` that product is far below rounding in single precision.
+    """
     bad = _first_bad_gap(gap.reshape(-1))
     if bad >= 0:
         row, t = divmod(int(bad), gap.shape[1])
-        raise ValueError(f"gap must be >= 0, got {gap[row, t]:g} at [{row}, {t}]")
+        came = f"got {gap[row, t]:g} at [{row}, {t}]"
+        if gap[row, t] > LONGEST_GAP:
+            raise ValueError(f"gap must be <= 2^100, {came}: to forget a state, begin a row of its own")
+        raise ValueError(f"gap must be >= 0, {came}")
 
 
 def _check_tokens(token: NDArray[Any], rows: int) -> None:
@@ -383,8 +391,10 @@ def event_scan(
     lam
         Eigenvalues times the step size, (state,), complex64 or complex128.
     gap
-        Time since the element before, (batch, time), >= 0, float32 or float64. The first one lies between
-        `h0` and the first element; without a history it is 0 by convention. In the units of 1 / lam.
+        Time since the element before, (batch, time), in 0..2^100, float32 or float64. The first one lies
+        between `h0` and the first element; without a history it is 0 by convention. In the units of 1 / lam.
+        In the padding it is 0, which leaves the state as it is. An infinite one is refused, in both
+        precisions: a state that is to be forgotten ends its row.
     b
         Input, gain included, (batch, time, state).
     h0
@@ -402,7 +412,8 @@ def event_scan(
     Raises
     ------
     ValueError
-        If shapes do not fit, or a gap is negative or not a number; the message names the first one.
+        If shapes do not fit, or a gap is negative, not a number or above 2^100; the message names the
+        first.
     TypeError
         If dtypes differ or are not complex (`gap`: real) of one precision.
 

@@ -250,6 +250,8 @@ def _backward_double(g, a, h, h0, carry, a_gradient, b_gradient):
 @torch.library.custom_op("eventbook::linear_scan", mutates_args=())
 def _linear_scan(a: Tensor, b: Tensor, h0: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     h, last = new(b.shape, b), copy(h0)
+    if not b.numel():
+        return h, last
     decay, drive, out, state = array(a), array(b), h.numpy(), last.numpy()
     if b.dtype in (torch.float64, torch.complex128):
         over_batch(forward_double, threads, (decay, drive, out, state))
@@ -270,6 +272,8 @@ def _linear_scan_backward(
     h_gradient: Tensor, last_gradient: Tensor, a: Tensor, h: Tensor, h0: Tensor, threads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     a_gradient, b_gradient, carry = new(h.shape, h), new(h.shape, h), copy(last_gradient)
+    if not h.numel():
+        return a_gradient, b_gradient, carry
     given = (array(h_gradient), array(a), array(h), array(h0), carry.numpy())
     results = (a_gradient.numpy(), b_gradient.numpy())
     if h.dtype in (torch.float64, torch.complex128):

@@ -92,8 +92,10 @@ def _padded(x: Tensor) -> NDArray[Any]:
     return padded
 
 
-def _chunks(time: int) -> int:
-    return -(-time // loops.CHUNK)
+def _kept(u: Tensor, A: Tensor) -> int:
+    """Numbers that the forward pass keeps for a batch row: a state for every chunk, in single precision."""
+    chunks = (u.shape[1] + loops.CHUNK - 1) // loops.CHUNK
+    return chunks * _blocks(u.shape[2]) * LANES * A.shape[1] if u.dtype == torch.float32 else 0
 
 
 def _kind(delta_a: Tensor, rate: Tensor) -> tuple[int, ...]:
@@ -120,9 +122,11 @@ def _selective_scan(
     delta_a: Tensor, gap: Tensor, rate: Tensor, h0: Tensor, rule: str, keep: bool, threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """y, last state, and (if `keep`) the states that the backward pass starts its chunks from."""
-    if rate.numel():
+    if gap.numel():
         check_gaps(array(gap))
-    batch, time, channels = u.shape
+    batch, _, channels = u.shape
+    if not h0.numel():  # there is no state: what is left is the feed-through
+        return u * D, copy(h0), u.new_empty(batch, _kept(u, A) if keep else 0)
     states, y = A.shape[1], new(u.shape, u)
     if u.dtype == torch.float64:
         last = copy(h0)
@@ -132,7 +136,7 @@ def _selective_scan(
         over_batch(loops.forward_double, threads, (*given, y.numpy(), last.numpy()), *rest)
         return y, last, h0.new_empty(batch, 0)
     state = _pack(h0)
-    kept = new((batch, _chunks(time) * state.shape[1] if keep else 0), u)
+    kept = new((batch, _kept(u, A) if keep else 0), u)
     given = (*_rows(u, delta, _full(delta_a, batch)), _gaps(gap, batch), *_rows(B, C))
     results = (*_rows(y), state, *_rows(kept))
     over_batch(loops.forward, threads, given + results, *_rest(delta_a, rule, rate, A, D), channels, states)
@@ -156,8 +160,7 @@ def _(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
     delta_a: Tensor, gap: Tensor, rate: Tensor, h0: Tensor, rule: str, keep: bool, threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    packed = _blocks(u.shape[2]) * LANES * A.shape[1]
-    kept = _chunks(u.shape[1]) * packed if keep and u.dtype == torch.float32 else 0
+    kept = _kept(u, A) if keep else 0
     return u.new_empty(u.shape), h0.new_empty(h0.shape), u.new_empty(u.shape[0], kept)
 
 
@@ -167,6 +170,10 @@ def _selective_scan_backward(
     D: Tensor, delta_a: Tensor, gap: Tensor, rate: Tensor, h0: Tensor, kept: Tensor, rule: str, threads: int,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients to u, delta, A, B, C, D, delta_a, gap, rate, h0; empty where the input is."""
+    if not h0.numel():
+        zeros = map(torch.zeros_like, (delta, A, B, C))
+        others = map(torch.zeros_like, (delta_a, gap, rate))
+        return [y_gradient * D, *zeros, (y_gradient * u).sum((0, 1)), *others, copy(last_gradient)]
     if u.dtype == torch.float64:
         return _backward_double(
             y_gradient, last_gradient, u, delta, A, B, C, D, delta_a, gap, rate, h0, rule, threads
@@ -266,7 +273,7 @@ def _run(
         u, delta, A, B, C, D,
         none if delta_a is None else delta_a,
         none if gap is None else gap,
-        none[0] if rate is None else rate,
+        u.new_empty(0) if rate is None else rate,
         h0,
     )  # fmt: skip
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in given)
@@ -339,6 +346,7 @@ def selective_scan(
     if z is None:
         return y, last
     axes(u=(u, "batch time channel"), z=(z, "batch time channel"))
+    same_dtype(FLOATING, u=u, z=z)
     return y * functional.silu(z), last
 
 
@@ -363,7 +371,7 @@ def coordinate_scan(
     Parameters
     ----------
     gap
-        Distance to the element before along the scanned coordinate, (batch, time), >= 0.
+        Distance to the element before along the scanned coordinate, (batch, time), in 0..2^100.
     rate
         Its weight for each channel, (channel,), positive: softplus(beta) in the paper's terms.
 
@@ -375,7 +383,8 @@ def coordinate_scan(
     Raises
     ------
     ValueError
-        As `selective_scan`, and if a gap is negative or not a number; the message names the first one.
+        As `selective_scan`, and if a gap is negative, not a number or above 2^100; the message names the
+        first.
 
     Source: Schöne et al. 2024 (STREAM).
     """
