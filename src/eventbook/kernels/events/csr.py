@@ -31,10 +31,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
-from eventbook.kernels.events.csr_matrix import CSRBySource
+from eventbook.kernels.events.csr_matrix import CSRBySource, prove
 from eventbook.kernels.events.matvec import check_mask
 from eventbook.kernels.events.rows import find
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.indices import changes_of
 from eventbook.kernels.machinery.tensors import (
     FLOATING,
     array,
@@ -140,9 +141,14 @@ def _event_csr(
     indptr: Tensor,
     indices: Tensor,
     targets: int,
+    changes: int,
     everything: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor]:
+    if (
+        changes < 0 or changes_of(indptr, indices) != changes
+    ):  # in place, where a compiled graph calls past the door
+        prove(indptr, indices, targets)
     y, counts = activity.new_empty(activity.shape[0], targets), no_counts(activity.shape[0])
     rows = (array(activity), y.numpy(), counts.numpy())
     over_batch(_forward, threads, rows, array(indptr), _unsigned(indices), array(values), everything)
@@ -157,6 +163,7 @@ def _(
     indptr: Tensor,
     indices: Tensor,
     targets: int,
+    changes: int,
     everything: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor]:
@@ -201,7 +208,7 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    activity, values, need, indptr, indices, _, _, ctx.threads = inputs
+    activity, values, need, indptr, indices, _, _, _, ctx.threads = inputs
     ctx.save_for_backward(activity, values, need, indptr, indices)
 
 
@@ -214,13 +221,13 @@ def _pull_back(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         to_activity, _ = _event_csr_messages(gradient, need, values, indptr, indices, ctx.threads)
     if ctx.needs_input_grad[1]:
         to_values, _ = _event_csr_value_gradient(activity, gradient, indptr, indices, ctx.threads)
-    return to_activity, to_values, None, None, None, None, None, None
+    return to_activity, to_values, *[None] * 7
 
 
 _event_csr.register_autograd(_pull_back, setup_context=_keep)
 forbid_second_backward(_event_csr_messages, "event_csr")
 forbid_second_backward(_event_csr_value_gradient, "event_csr")
-fold_into_batch(_event_csr, (True, False, True, False, False, None, None, None))
+fold_into_batch(_event_csr, (True, False, True, False, False, None, None, None, None))
 fold_into_batch(_event_csr_messages, (True, True, False, False, False, None))
 fold_into_batch(_event_csr_value_gradient, (False, False, False, False, None))
 
@@ -282,6 +289,8 @@ def event_csr_counted(
 def _checked(
     activity: Tensor, matrix: CSRBySource, need: Tensor | None, everything: bool, threads: int
 ) -> tuple[Tensor, Tensor]:
+    if not torch.compiler.is_compiling():  # else the operator does, when it runs
+        matrix.prove()
     if axes(activity=(activity, "batch source"), need=(need, "batch source"))["source"] != matrix.sources:
         raise ValueError(
             f"activity must have one column per source of matrix, {matrix.sources}, got {activity.shape[1]}"
@@ -289,8 +298,9 @@ def _checked(
     same_dtype(FLOATING, activity=activity, values=matrix.values)
     check_mask(need)
     return _event_csr(
-        activity, matrix.values, need, matrix.indptr, matrix.indices, matrix.targets, everything, threads
-    )
+        activity, matrix.values, need, matrix.indptr, matrix.indices, matrix.targets, matrix.changes,
+        everything, threads,
+    )  # fmt: skip
 
 
 def event_csr_reference(
