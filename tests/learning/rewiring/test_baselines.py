@@ -125,9 +125,9 @@ def test_l1_step_is_the_proximal_map():
     [
         (lambda: FixedRandom(dense(), 0.1), "FreeSparseLinear layers, found none"),
         (lambda: SET(free(), 0.1, fraction=1.0), "fraction must be in"),
-        (lambda: SET(free(), 0.1, every=0), "every must be >= 1"),
+        (lambda: SET(free(), 0.1, every=0), "every must be an integer >= 1, got 0"),
         (lambda: MagnitudePruning(dense(), 0.1, [0.1], 5), "must have 2 entries, got 1"),
-        (lambda: L1Shrinkage(dense(), 0.1, -1.0), "l1 must be >= 0"),
+        (lambda: L1Shrinkage(dense(), 0.1, -1.0), "l1 must be finite and >= 0, got -1.0"),
         (lambda: connectivity_of(torch.nn.ReLU()), "found none"),
     ],
 )

@@ -121,9 +121,13 @@ def test_naive_mixture_of_active_tests_breaks_the_bound_and_is_caught():
 def test_corrupt_state_is_reported():
     net = network()
     optimizer = DeepR(net, **RATES)
-    net[0].index[3] = net[0].index[2]
-    with pytest.raises(BudgetError, match="layer '0' has -1 active connections, expected 60"):
+    twice = int(net[0].index[2])
+    net[0].index[3] = twice
+    with pytest.raises(
+        ValueError, match=f"index of '0' must ascend, got {twice} after {twice} at position 3"
+    ):
         optimizer.step()
+    assert optimizer.steps == 0
     net = network()
     optimizer = DeepR(net, **RATES)
     net[2].theta.grad = torch.full_like(net[2].theta, float("nan"))
@@ -205,7 +209,7 @@ def test_step_between_forward_and_backward_is_noticed():
         ({"lr": -1.0}, "lr must be finite and >= 0, got -1.0"),
         ({"lr": 0.1, "l1": float("nan")}, "l1 must be finite and >= 0"),
         ({"lr": 0.1, "temperature": 1.0, "gdnoise": 1.0}, "give temperature or gdnoise, not both"),
-        ({"lr": 0.1, "rewire_every": 0}, "rewire_every must be >= 1, got 0"),
+        ({"lr": 0.1, "rewire_every": 0}, "rewire_every must be an integer >= 1, got 0"),
         ({"lr": 0.1, "seed": -3}, "seed must be"),
     ],
 )

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from eventbook.kernels.machinery.random import derive
-from eventbook.learning.rewiring.sparse_linear import SparseLinear, check_seed, half_normal
+from eventbook.learning.rewiring.sparse_linear import SparseLinear
+from eventbook.learning.rewiring.wiring import check_count, check_seed, half_normal
 
 
 class _Layer(Protocol):
@@ -111,6 +112,7 @@ def exponential_decay(start: float, factor: float) -> Callable[[int], float]:
 
 def halving_until(start: float, every: int, floor: float) -> Callable[[int], float]:
     """Learning rate halved every few epochs until it is below `floor` (recipe of Liu et al. 2018)."""
+    check_count("every", every)
 
     def rate(epoch: int) -> float:
         lr = start
@@ -202,6 +204,7 @@ def accuracy(
     batch_size: int = 500,
 ) -> float:
     """Fraction of images whose class is the largest output."""
+    check_training(images, labels, min(batch_size, len(images)))
     was_training = model.training
     model.eval()
     hits = sum(
