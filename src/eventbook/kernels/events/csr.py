@@ -51,7 +51,10 @@ from eventbook.kernels.machinery.threads import over_batch
 
 @kernel(inline=True)
 def _scatter(out, indices, values, first, last, v):
-    """out[indices[p]] += v values[p]; four at a time, for targets within a source differ."""
+    """out[indices[p]] += v values[p]; four at a time, for targets within a source differ.
+
+    Relies on a proved matrix.
+    """
     p = first
     while p + 4 <= last:
         i, j, k, m = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
@@ -69,7 +72,10 @@ def _scatter(out, indices, values, first, last, v):
 
 @kernel()
 def _forward(activity, y, counts, indptr, indices, values, everything):
-    """activity: (batch, source); y: (batch, target); indices: uint32, which needs no check for wrapping."""
+    """activity: (batch, source); y: (batch, target); indices: uint32, which needs no check for wrapping.
+
+    Relies on a matrix that was proved, as the other kernels of this file do.
+    """
     sources, entry = activity.shape[1], values.itemsize + indices.itemsize
     index, value = np.empty(sources, np.int64), np.empty(sources, activity.dtype)
     for row in range(activity.shape[0]):
@@ -85,7 +91,7 @@ def _forward(activity, y, counts, indptr, indices, values, everything):
 
 @kernel(fastmath=frozenset({"reassoc", "contract"}), inline=True)
 def _gathered_dot(vector, indices, values, first, last):
-    """Sum of values[p] vector[indices[p]], in the order that suits the machine."""
+    """Sum of values[p] vector[indices[p]], in the order that suits the machine. Relies on a proved matrix."""
     total = values.dtype.type(0)
     for p in range(first, last):
         total += values[p] * vector[indices[p]]
@@ -94,6 +100,7 @@ def _gathered_dot(vector, indices, values, first, last):
 
 @kernel()
 def _messages(gradient, need, to_activity, counts, indptr, indices, values):
+    """gradient: (batch, target); need, to_activity: (batch, source). Relies on a proved matrix."""
     entry = values.itemsize + indices.itemsize
     for row in range(need.shape[0]):
         g, out = gradient[row], to_activity[row]
@@ -111,7 +118,10 @@ def _messages(gradient, need, to_activity, counts, indptr, indices, values):
 
 @kernel()
 def _value_gradient(spoken, first, last, counts, gradient, indices, to_values):
-    """spoken: (source, batch); first, last: (source,); gradient: (batch, target)."""
+    """spoken: (source, batch); first, last: (source,); gradient: (batch, target).
+
+    Relies on a proved matrix.
+    """
     for source in range(spoken.shape[0]):
         events, done = 0, 0
         for row in range(spoken.shape[1]):

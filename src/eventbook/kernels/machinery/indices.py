@@ -27,7 +27,10 @@ LARGEST = np.iinfo(np.int64).max
 
 @kernel()
 def _first_fall(index, potential):
-    """Position of the first index that is not above the one before it and below `potential`; -1 if none."""
+    """Position of the first index that is not above the one before it and below `potential`; -1 if none.
+
+    Relies on nothing: it finds out.
+    """
     before = np.int64(-1)
     for k in range(index.size):
         if index[k] <= before or index[k] >= potential:
@@ -38,7 +41,7 @@ def _first_fall(index, potential):
 
 @kernel()
 def _first_outside(places, size):
-    """Position of the first entry outside [0, size); -1 if none."""
+    """Position of the first entry outside [0, size); -1 if none. Relies on nothing: it finds out."""
     for k in range(places.size):
         if places[k] < 0 or places[k] >= size:
             return k

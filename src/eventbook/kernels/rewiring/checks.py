@@ -22,13 +22,13 @@ def _check_count(name: str, count: int, least: int, most: int, meaning: str) -> 
 # --- steps -------------------------------------------------------------------------------------------------
 
 
-def check_connections(theta: Array, index: Array, potential: int, *_: Any) -> None:
+def check_connections(theta: Array, index: Array, potential: int, *_: Any, **__: Any) -> None:
     """K values and K indices below `potential`."""
     check_vectors(theta=theta, index=index)
     check_index(index, potential)
 
 
-def check_half(theta: Array, index: Array, potential: int, *_: Any) -> None:
+def check_half(theta: Array, index: Array, potential: int, *_: Any, **__: Any) -> None:
     """As `check_connections`, and as many dormant connections as there are stored ones."""
     check_connections(theta, index, potential)
     if 2 * theta.size > potential:
@@ -38,25 +38,25 @@ def check_half(theta: Array, index: Array, potential: int, *_: Any) -> None:
         )
 
 
-def check_step(theta: Array, index: Array, gradient: Array, potential: int, *_: Any) -> None:
+def check_step(theta: Array, index: Array, gradient: Array, potential: int, *_: Any, **__: Any) -> None:
     """Connections and a gradient for each."""
     check_vectors(theta=theta, gradient=gradient)
     check_connections(theta, index, potential)
 
 
-def check_half_step(theta: Array, index: Array, gradient: Array, potential: int, *_: Any) -> None:
+def check_half_step(theta: Array, index: Array, gradient: Array, potential: int, *_: Any, **__: Any) -> None:
     """As `check_step`, for the lottery without the dropped."""
     check_vectors(theta=theta, gradient=gradient)
     check_half(theta, index, potential)
 
 
-def check_update(theta: Array, gradient: Array, index: Array, *_: Any) -> None:
+def check_update(theta: Array, gradient: Array, index: Array, *_: Any, **__: Any) -> None:
     """K values, gradients and indices; the number of potential connections plays no part."""
     check_vectors(theta=theta, gradient=gradient, index=index)
     check_index(index)
 
 
-def check_gradient(theta: Array, gradient: Array, *_: Any) -> None:
+def check_gradient(theta: Array, gradient: Array, *_: Any, **__: Any) -> None:
     """A gradient for each theta."""
     check_vectors(theta=theta, gradient=gradient)
 
@@ -114,7 +114,7 @@ def check_refill(theta: Array, index: Array, kept: int, potential: int, key: int
     _check_count("theta.size", theta.size, 0, potential, "as many connections as exist")
 
 
-def check_layers(n: int, score: Array, room: Array, *_: Any) -> None:
+def check_layers(n: int, score: Array, room: Array, *_: Any, **__: Any) -> None:
     """The layers have room for n connections."""
     check_vectors(score=score, room=room)
     check_places(room, np.iinfo(np.int64).max, "room")
@@ -189,7 +189,7 @@ def check_loss(logits: Array, labels: Array, chosen: Array, delta: Array) -> Non
     _check_matrix("logits", logits)
     _check_matrix("delta", delta, *logits.shape)
     _check_count("chosen.size", chosen.size, 1, logits.shape[1], "the number of lanes")
-    check_places(chosen, labels.size, "chosen")
+    check_places(chosen, int64_vector(labels, "labels").size, "chosen")
     check_places(labels[chosen], logits.shape[0], "labels")
 
 
