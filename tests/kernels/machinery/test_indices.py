@@ -20,7 +20,7 @@ def test_index_is_judged_as_by_sorting(numbers, potential):
         if good:
             check_index(index, potential)
         else:
-            with pytest.raises(ValueError, match="index must (ascend|be in)"):
+            with pytest.raises(ValueError, match=r"index must (ascend|be in)"):
                 check_index(index, potential)
 
 
@@ -55,7 +55,9 @@ def test_meta_and_places_and_vectors():
         with pytest.raises(ValueError, match=rf"chosen must be in 0\.\.4, got {place} at position 1"):
             check_places(np.array([4, place]), 5, "chosen")
     check_vectors(theta=np.ones(3), index=torch.ones(3))
-    with pytest.raises(ValueError, match=r"index must have one entry per entry of theta, 3, got shape \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"index must have one entry per entry of theta, 3, got shape \(4,\)"
+    ):
         check_vectors(theta=np.ones(3), index=np.ones(4))
     with pytest.raises(ValueError, match=r"theta must be a vector, got shape \(3, 1\)"):
         check_vectors(theta=np.ones((3, 1)))

@@ -270,3 +270,89 @@ def test_soft_deep_r_clips_and_resumes():
     again.load_state_dict(saved[0])
     resumed.load_state_dict(saved[1])
     assert run(again, resumed, 20, first=100) == rest
+
+
+@pytest.mark.parametrize("gdnoise", [1e-2, 3e-2])
+@pytest.mark.parametrize("lr", [0.5, 0.1])
+def test_the_clip_follows_gdnoise_as_it_follows_the_temperature(lr, gdnoise):
+    """gdnoise is another name of T = lr gdnoise^2 / 2; the clip is -(1 - p) T / (p l1)."""
+    layer = SoftSparseLinear(12, 9, connectivity=0.25)
+    optimizer = SoftDeepR(layer, lr, 1e-3, gdnoise=gdnoise)
+    assert optimizer.theta_min() == pytest.approx([-3 * lr * gdnoise**2 / 2 / 1e-3])
+    temperature = dr.temperature_from_gdnoise(lr, gdnoise)
+    assert optimizer.theta_min() == pytest.approx(SoftDeepR(layer, lr, 1e-3, temperature).theta_min())
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    with torch.no_grad():
+        layer.theta.fill_(-1e6)
+    optimizer.step()
+    assert layer.theta.tolist() == [[pytest.approx(optimizer.theta_min()[0])] * 12] * 9
+    optimizer.param_groups[0]["lr"] = lr / 2  # a schedule cools it
+    assert optimizer.theta_min() == pytest.approx([-3 * lr * gdnoise**2 / 4 / 1e-3])
+
+
+def test_a_full_layer_gets_no_more_connections():
+    """Connections that leave a large layer must not go to a small one beyond its potential."""
+    net = nn.Sequential(
+        SparseLinear(20, 15, connectivity=0.5, dtype=torch.float64),
+        SparseLinear(15, 2, connectivity=0.9, dtype=torch.float64),
+    )
+    optimizer = GlobalDeepR(net, lr=1.0, seed=1)
+    optimizer.score[:] = 1.0, 1e9  # the small one wins whenever it has room
+    with torch.no_grad():
+        net[0].theta[:100] = -1.0
+        net[1].theta[3:] = -1.0
+    optimizer.step()
+    assert optimizer.active() == [177 - 30, 30]
+    assert net[1].index.tolist() == list(range(30))
+
+
+def test_a_new_connection_goes_to_a_layer_by_its_share_at_the_start():
+    net = nn.Sequential(
+        SparseLinear(100, 60, budget=3000, dtype=torch.float64),
+        SparseLinear(60, 50, budget=500, dtype=torch.float64),
+    )
+    optimizer = GlobalDeepR(net, lr=1.0)
+    with torch.no_grad():
+        net[0].theta[:1400] = -1.0
+    optimizer.step()
+    gained = np.array(optimizer.active()) - [1600, 500]
+    assert gained.sum() == optimizer.rewired == 1400
+    assert gained[1] == pytest.approx(1400 / 7, abs=5 * np.sqrt(1400 / 7 * 6 / 7))
+
+
+def test_layers_of_one_wiring_get_noise_and_lotteries_of_their_own():
+    net = nn.Sequential(*[SparseLinear(10, 10, budget=40, seed=3, dtype=torch.float64) for _ in range(2)])
+    optimizer = DeepR(net, lr=0.1, temperature=1e-4)
+    for layer in net:
+        layer.theta.grad = torch.zeros_like(layer.theta)
+        with torch.no_grad():
+            layer.theta[:20], layer.theta[20:] = -1.0, 1.0
+    optimizer.step()
+    assert not torch.equal(net[0].index, net[1].index)
+    survivors = [layer.theta.detach()[layer.theta > 0.5] for layer in net]
+    assert not torch.equal(*survivors)
+
+
+def test_soft_layers_that_do_not_lie_row_by_row():
+    """A transposed theta has another order in memory than its flat indices."""
+    plain, turned = (SoftSparseLinear(12, 9, connectivity=0.3, dtype=torch.float64) for _ in range(2))
+    turned.theta.data = turned.theta.data.T.contiguous().T
+    assert not turned.theta.is_contiguous()
+    torch.testing.assert_close(turned.to_dense(), plain.to_dense(), rtol=0, atol=0)
+    for layer in (plain, turned):
+        optimizer = SoftDeepR(layer, 0.05, 1e-3, temperature=1e-3)
+        layer.theta.grad = torch.arange(108.0, dtype=torch.float64).view(9, 12)
+        optimizer.step()
+    torch.testing.assert_close(turned.theta, plain.theta, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lr, temperature", [(0.0, 1.0), (-0.1, 1.0), (0.1, -1.0), (float("nan"), 1.0)])
+def test_gdnoise_of_rates_that_are_none(lr, temperature):
+    with pytest.raises(ValueError, match="lr must be > 0 and temperature >= 0, got"):
+        dr.gdnoise_from_temperature(lr, temperature)
+
+
+@pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-3, -4)])
+def test_soft_layers_without_units(sizes):
+    with pytest.raises(ValueError, match="in_features and out_features must be >= 1"):
+        SoftSparseLinear(*sizes, budget=1)
