@@ -117,7 +117,7 @@ def test_training_needs_a_label_for_every_image_and_a_batch(labels, batch_size, 
 @pytest.mark.parametrize("images, labels", [(5, 1), (5, 4), (0, 0)])
 def test_accuracy_needs_a_label_for_each_image(images, labels):
     model = mc.dense_mlp((4, 3))
-    with pytest.raises(ValueError, match="equally many|batch_size must be between"):
+    with pytest.raises(ValueError, match=r"equally many|batch_size must be between"):
         mc.accuracy(model, torch.zeros(images, 4), torch.zeros(labels, dtype=torch.int64))
 
 
