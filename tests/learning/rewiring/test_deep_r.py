@@ -352,7 +352,8 @@ def test_gdnoise_of_rates_that_are_none(lr, temperature):
         dr.gdnoise_from_temperature(lr, temperature)
 
 
-@pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-3, -4)])
-def test_soft_layers_without_units(sizes):
-    with pytest.raises(ValueError, match="in_features and out_features must be >= 1"):
-        SoftSparseLinear(*sizes, budget=1)
+@pytest.mark.parametrize("kind", [SoftSparseLinear, SparseLinear])
+@pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-3, -4), (4, 2.5)])
+def test_layers_without_units(kind, sizes):
+    with pytest.raises(ValueError, match=r"(in|out)_features must be an integer >= 1, got"):
+        kind(*sizes, budget=1)

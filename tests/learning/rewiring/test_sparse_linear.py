@@ -147,3 +147,10 @@ def test_million_by_million_layer():
     torch.testing.assert_close(y.sum(), layer.weight.sum(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(layer.theta.grad, layer.sign)
     assert max(p.numel() for p in layer.state_dict().values() if torch.is_tensor(p)) == 10_000
+
+
+@BOTH
+def test_half_precision_is_refused_in_one_line(kind):
+    layer = kind(10, 4, budget=5).half()
+    with pytest.raises(ValueError, match=r"runs in float32 or float64, got torch\.float16"):
+        layer(torch.zeros(3, 10, dtype=torch.float16))

@@ -19,6 +19,8 @@ from torch import Tensor
 from eventbook.kernels.machinery.indices import Proof
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 
+MOST = torch.iinfo(torch.int32).max  # targets that an index can number
+
 
 def prove(indptr: Tensor, indices: Tensor, targets: int) -> None:
     """ValueError unless kernels may read rows of `indices` by `indptr`, and targets by those."""
@@ -69,6 +71,8 @@ class CSRBySource:
                 f"indptr must be int64 and indices int32, got {self.indptr.dtype} and "
                 f"{self.indices.dtype}".replace("torch.", "")
             )
+        if not (isinstance(self.targets, int) and 0 <= self.targets <= MOST):
+            raise ValueError(f"targets must be an integer in 0..{MOST}, got {self.targets}")
         self.prove()
 
     def prove(self) -> None:
@@ -125,7 +129,7 @@ class CSRBySource:
         if matrix.layout != torch.sparse_csr or matrix.ndim != 2:
             raise ValueError(f"matrix must be a CSR tensor (source, target), got {matrix.layout}")
         crow, col = matrix.crow_indices().to(torch.int64), matrix.col_indices()
-        if len(col) and int(col.max()) > torch.iinfo(torch.int32).max:
+        if len(col) and int(col.max()) > MOST:
             raise ValueError(f"indices must fit 32 bits, got {int(col.max())}")
         return cls(crow, col.to(torch.int32), matrix.values(), matrix.shape[1])
 

@@ -82,6 +82,8 @@ def check_index(index: Any, potential: int = LARGEST, name: str = "index") -> No
     ValueError: index must ascend, got 3 after 3 at position 2
     """
     array = int64_vector(index, name)
+    if not 0 <= potential <= LARGEST:
+        raise ValueError(f"potential must be in 0..{LARGEST}, got {potential}")
     at = _first_fall(array, potential)
     if at >= 0:
         found = int(array[at])
@@ -101,6 +103,9 @@ def check_places(places: Any, size: int, name: str) -> None:
 def check_vectors(**arrays: Any) -> None:
     """ValueError unless all are vectors of one length, that of the first."""
     (first, one), *others = arrays.items()
+    for name, array in arrays.items():
+        if not hasattr(array, "shape"):
+            raise ValueError(f"{name} must be an array, got {type(array).__name__}")
     if len(one.shape) != 1:
         raise ValueError(f"{first} must be a vector, got shape {tuple(one.shape)}")
     for name, other in others:

@@ -19,12 +19,19 @@ def _check_count(name: str, count: int, least: int, most: int, meaning: str) -> 
         raise ValueError(f"{name} must be between {least} and {most}, {meaning}, got {count}")
 
 
+def _check_values(theta: Array, **others: Array) -> None:
+    """Numbers of a dtype that moves in small steps, and vectors of its length."""
+    check_vectors(theta=theta, **others)
+    if theta.dtype not in (np.float32, np.float64):
+        raise ValueError(f"theta must be float32 or float64, got {theta.dtype}")
+
+
 # --- steps -------------------------------------------------------------------------------------------------
 
 
 def check_connections(theta: Array, index: Array, potential: int, *_: Any, **__: Any) -> None:
     """K values and K indices below `potential`."""
-    check_vectors(theta=theta, index=index)
+    _check_values(theta, index=index)
     check_index(index, potential)
 
 
@@ -52,13 +59,13 @@ def check_half_step(theta: Array, index: Array, gradient: Array, potential: int,
 
 def check_update(theta: Array, gradient: Array, index: Array, *_: Any, **__: Any) -> None:
     """K values, gradients and indices; the number of potential connections plays no part."""
-    check_vectors(theta=theta, gradient=gradient, index=index)
+    _check_values(theta, gradient=gradient, index=index)
     check_index(index)
 
 
 def check_gradient(theta: Array, gradient: Array, *_: Any, **__: Any) -> None:
     """A gradient for each theta."""
-    check_vectors(theta=theta, gradient=gradient)
+    _check_values(theta, gradient=gradient)
 
 
 def check_keep(keep: Array, values: Array, index: Array) -> None:

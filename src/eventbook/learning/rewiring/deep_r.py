@@ -346,7 +346,7 @@ class GlobalDeepR(DeepR):
             index, values = home.index.new_empty(size), theta.data.new_empty(size)
             index[:old], values[:old] = home.index[:old], theta.data[:old]
             key = np.uint64(step_key(self.seed, layer, self.steps, 1))
-            refill.kernel(values.numpy(), index.numpy(), old, home.potential, key)
+            refill(values.numpy(), index.numpy(), old, home.potential, key)
             home.index = index
             replace_data(theta, values)
             arrays[layer] = values.numpy(), index.numpy()

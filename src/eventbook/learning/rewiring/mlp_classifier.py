@@ -133,7 +133,8 @@ def check_training(images: Tensor, labels: Tensor, batch_size: int) -> None:
     """ValueError unless there is a label for every image and a batch fits into them."""
     if len(images) != len(labels):
         raise ValueError(f"images and labels must be equally many, got {len(images)} and {len(labels)}")
-    if not 1 <= batch_size <= len(images):
+    check_count("batch_size", batch_size)
+    if batch_size > len(images):
         raise ValueError(f"batch_size must be between 1 and {len(images)} images, got {batch_size}")
 
 
@@ -204,6 +205,8 @@ def accuracy(
     batch_size: int = 500,
 ) -> float:
     """Fraction of images whose class is the largest output."""
+    if len(images) == 0:
+        raise ValueError("images must be at least one, got none")
     check_training(images, labels, min(batch_size, len(images)))
     was_training = model.training
     model.eval()

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.random import connection_sign, signs_at
+from eventbook.kernels.machinery.tensors import FLOATING
 from eventbook.kernels.rewiring.products import (
     sparse_gradients,
     sparse_product,
@@ -197,6 +198,8 @@ class _Connections(Careful, Wired):
             )
         if x.dtype != values.dtype:
             raise ValueError(f"x must have the layer's dtype {values.dtype}, got {x.dtype}")
+        if x.dtype not in FLOATING:
+            raise ValueError(f"{type(self).__name__} runs in float32 or float64, got {x.dtype}")
         flat = x.contiguous() if x.ndim == 2 else x.reshape(-1, self.in_features).contiguous()
         y = _SparseProduct.apply(flat, values, self.proved(values), self)
         if x.ndim != 2:

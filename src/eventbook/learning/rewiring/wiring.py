@@ -57,8 +57,8 @@ def check_count(name: str, value: int) -> int:
 
 def check_layer(in_features: int, out_features: int, dtype: torch.dtype) -> None:
     """ValueError unless a layer has inputs and outputs and a dtype that the kernels know."""
-    if in_features < 1 or out_features < 1:
-        raise ValueError(f"in_features and out_features must be >= 1, got {in_features} and {out_features}")
+    check_count("in_features", in_features)
+    check_count("out_features", out_features)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
 
