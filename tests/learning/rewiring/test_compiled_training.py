@@ -270,7 +270,7 @@ def test_corrupt_indices_are_noticed_before_they_are_used(method, entry, value):
         index[entry] = value(index)
         return {}
 
-    with pytest.raises(ValueError, match=r"index of layer 1 must (ascend|be in 0\.\.319), got"):
+    with pytest.raises(ValueError, match=r"index of 'layer 1' must (ascend|be in 0\.\.319), got"):
         train_compiled(model, optimizer, images, labels, batch_size=10, epochs=2, callback=corrupt)
 
 

@@ -58,7 +58,9 @@ class CSRBySource:
     values: Float[Tensor, "stored"]
     targets: int
 
-    _proof: Proof = field(default_factory=Proof, repr=False, compare=False)
+    _proofs: tuple[Proof, Proof] = field(
+        default_factory=lambda: (Proof(), Proof()), repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for name, part in (("indptr", self.indptr), ("indices", self.indices), ("values", self.values)):
@@ -71,6 +73,7 @@ class CSRBySource:
                 f"indptr must be int64 and indices int32, got {self.indptr.dtype} and "
                 f"{self.indices.dtype}".replace("torch.", "")
             )
+        same_dtype(FLOATING, values=self.values)
         if not (isinstance(self.targets, int) and 0 <= self.targets <= MOST):
             raise ValueError(f"targets must be an integer in 0..{MOST}, got {self.targets}")
         self.prove()
@@ -84,18 +87,21 @@ class CSRBySource:
             If `indptr` does not ascend from 0 to the number of values, or `indices` do not ascend within a
             source or leave 0..targets - 1.
         """
-        same_dtype(FLOATING, values=self.values)
         stored = self.values.numel()
         if self.indices.numel() != stored or self.values.ndim != 1:
             raise ValueError(f"indices must have one entry per value, {stored}, got {self.indices.numel()}")
-        if not self._proof.stands(self.targets, self.indptr, self.indices):
+        bound = (self.targets, stored)
+        of_indptr, of_indices = self._proofs
+        if not (of_indptr.stands(bound, self.indptr) and of_indices.stands(bound, self.indices)):
             prove(self.indptr, self.indices, self.targets)
-            self._proof.remember(self.targets, self.indptr, self.indices)
+            of_indptr.remember(bound, self.indptr)
+            of_indices.remember(bound, self.indices)
 
     @property
     def changes(self) -> int:
-        """Changes in place up to the last proof, see `changes_of`."""
-        return self._proof.changes
+        """Changes in place of `indptr` and `indices` up to the last proof; -1 if nobody counts them."""
+        one, other = self._proofs
+        return one.changes + other.changes if one.changes >= 0 and other.changes >= 0 else -1
 
     @property
     def sources(self) -> int:

@@ -3,7 +3,6 @@ r"""Proofs about indices: kernels read and write through them unchecked, so they
     check_index(index, potential)        K flat indices, strictly ascending in [0, potential)
     check_places(places, size)           any order, repetitions allowed, all in [0, size)
     check_vectors(theta=..., index=...)  vectors of one length
-    changes_of(index)                    how often torch saw it changed
     Proof                                remembers that tensors were proved, until one of them changes
 
 A proof costs a walk over the indices, once: at construction, when a state is loaded, and after a change.
@@ -22,21 +21,20 @@ from torch import Tensor
 
 from eventbook.kernels.machinery.compile import kernel
 
-LARGEST = np.iinfo(np.int64).max
+INT64 = np.dtype(np.int64)
+LARGEST = int(np.iinfo(np.int64).max)
 
 
 @kernel()
-def _first_fall(index, potential):
-    """Position of the first index that is not above the one before it and below `potential`; -1 if none.
+def _ascends(index):
+    """True if every index is above the one before it; all are looked at, which is vector code.
 
     Relies on nothing: it finds out.
     """
-    before = np.int64(-1)
-    for k in range(index.size):
-        if index[k] <= before or index[k] >= potential:
-            return k
-        before = index[k]
-    return -1
+    falls = False
+    for k in range(1, index.size):
+        falls |= index[k] <= index[k - 1]
+    return not falls
 
 
 @kernel()
@@ -54,8 +52,8 @@ def int64_vector(index: Any, name: str) -> NDArray[np.int64]:
         if not index.is_cpu:
             raise ValueError(f"{name} must be on the CPU, where the kernels run, got {index.device}")
         index = index.detach().numpy()
-    array = np.asarray(index)
-    if array.ndim != 1 or array.dtype != np.int64:
+    array: NDArray[np.int64] = np.asarray(index)
+    if array.ndim != 1 or array.dtype != INT64:
         raise ValueError(f"{name} must be a vector of int64, got shape {array.shape} of {array.dtype}")
     return array
 
@@ -84,12 +82,15 @@ def check_index(index: Any, potential: int = LARGEST, name: str = "index") -> No
     array = int64_vector(index, name)
     if not 0 <= potential <= LARGEST:
         raise ValueError(f"potential must be in 0..{LARGEST}, got {potential}")
-    at = _first_fall(array, potential)
-    if at >= 0:
-        found = int(array[at])
-        if 0 <= found < potential:
-            raise ValueError(f"{name} must ascend, got {found} after {array[at - 1]} at position {at}")
-        raise ValueError(f"{name} must be in 0..{potential - 1}, got {found} at position {at}")
+    if array.size == 0 or (array[0] >= 0 and array[-1] < potential and _ascends(array)):
+        return
+    fallen = np.flatnonzero(array[1:] <= array[:-1]) + 1
+    outside = np.flatnonzero((array < 0) | (array >= potential))
+    if outside.size and (fallen.size == 0 or outside[0] <= fallen[0]):
+        at = outside[0]
+        raise ValueError(f"{name} must be in 0..{potential - 1}, got {array[at]} at position {at}")
+    at = fallen[0]
+    raise ValueError(f"{name} must ascend, got {array[at]} after {array[at - 1]} at position {at}")
 
 
 def check_places(places: Any, size: int, name: str) -> None:
@@ -102,32 +103,29 @@ def check_places(places: Any, size: int, name: str) -> None:
 
 def check_vectors(**arrays: Any) -> None:
     """ValueError unless all are vectors of one length, that of the first."""
-    (first, one), *others = arrays.items()
+    first, expected = "", None
     for name, array in arrays.items():
-        if not hasattr(array, "shape"):
-            raise ValueError(f"{name} must be an array, got {type(array).__name__}")
-    if len(one.shape) != 1:
-        raise ValueError(f"{first} must be a vector, got shape {tuple(one.shape)}")
-    for name, other in others:
-        if other.shape != one.shape:
-            expected = f"one entry per entry of {first}, {one.shape[0]}"
-            raise ValueError(f"{name} must have {expected}, got shape {tuple(other.shape)}")
-
-
-def changes_of(*tensors: Tensor) -> int:
-    """How often tensors were changed in place, all together; -1 if nobody counts.
-
-    Tensors made under inference_mode have no count.
-    """
-    if any(t.is_inference() for t in tensors):
-        return -1
-    return sum(t._version for t in tensors)
+        shape = getattr(array, "shape", None)
+        if expected is None:
+            if shape is None or len(shape) != 1:
+                found = type(array).__name__ if shape is None else f"shape {tuple(shape)}"
+                raise ValueError(f"{name} must be a vector, got {found}")
+            first, expected = name, shape
+        elif shape != expected:
+            found = type(array).__name__ if shape is None else f"shape {tuple(shape)}"
+            raise ValueError(f"{name} must have one entry per entry of {first}, {expected[0]}, got {found}")
 
 
 class Proof:
-    """Remembers that some tensors were proved, together with the bounds of the proof.
+    """Remembers that a tensor was proved, together with the bound of the proof.
 
-    A copy of it, deep or pickled, remembers nothing: what it will be asked about are other tensors.
+    A copy of it, deep or pickled, remembers nothing: what it will be asked about is another tensor.
+
+    Attributes
+    ----------
+    changes
+        How often torch had seen the tensor changed in place when it was proved; -1 if nobody counts, as for
+        a tensor made under inference_mode, whose proof never stands.
 
     Examples
     --------
@@ -141,34 +139,29 @@ class Proof:
     False
     """
 
-    __slots__ = ("_bound", "_proved", "changes")
+    __slots__ = ("_address", "_bound", "_tensor", "changes")
 
     def __init__(self) -> None:
-        self._bound: int | None = None  # no proof
-        self.changes = -1  # of all tensors, when they were proved
-        self._proved: tuple[tuple[Tensor, int, int, int], ...] = ()
+        self._tensor: Tensor | None = None  # no proof
+        self._bound: Any = None
+        self._address, self.changes = 0, -1
 
     def __reduce__(self) -> tuple[type["Proof"], tuple[()]]:
         return Proof, ()
 
-    def remember(self, bound: int, *tensors: Tensor) -> None:
-        """Note that these tensors, as they are now, have been proved to keep within the bound."""
-        self.changes = changes_of(*tensors)
-        self._bound = None
-        if self.changes >= 0:
-            self._bound = bound
-            self._proved = tuple((t, t._version, t.data_ptr(), t.numel()) for t in tensors)
+    def remember(self, bound: Any, tensor: Tensor) -> None:
+        """Note that this tensor, as it is now, has been proved to keep within the bound."""
+        if tensor.is_inference():
+            self._tensor, self.changes = None, -1
+        else:
+            self._tensor, self._bound = tensor, bound
+            self._address, self.changes = tensor.data_ptr(), tensor._version
 
-    def stands(self, bound: int, *tensors: Tensor) -> bool:
-        """True if these are the tensors and the bound that were proved, and nothing was changed since."""
-        if bound != self._bound:
-            return False
-        for tensor, (known, version, address, length) in zip(tensors, self._proved, strict=False):
-            if (
-                tensor is not known
-                or tensor._version != version
-                or tensor.data_ptr() != address
-                or tensor.numel() != length
-            ):
-                return False
-        return True
+    def stands(self, bound: Any, tensor: Tensor) -> bool:
+        """True if this is the tensor and the bound that were proved, and nothing was changed since."""
+        return (
+            tensor is self._tensor
+            and tensor._version == self.changes
+            and bound == self._bound
+            and tensor.data_ptr() == self._address
+        )

@@ -11,6 +11,7 @@ import numpy as np
 from eventbook.kernels.machinery.indices import check_index, check_places, check_vectors, int64_vector
 from eventbook.kernels.machinery.lanes import LANES
 
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 Array = Any  # NumPy's, of any dtype that the kernel compiles for
 
 
@@ -22,7 +23,7 @@ def _check_count(name: str, count: int, least: int, most: int, meaning: str) -> 
 def _check_values(theta: Array, **others: Array) -> None:
     """Numbers of a dtype that moves in small steps, and vectors of its length."""
     check_vectors(theta=theta, **others)
-    if theta.dtype not in (np.float32, np.float64):
+    if theta.dtype not in FLOATS:
         raise ValueError(f"theta must be float32 or float64, got {theta.dtype}")
 
 
@@ -134,14 +135,11 @@ def check_layers(n: int, score: Array, room: Array, *_: Any, **__: Any) -> None:
 
 
 def _check_matrix(name: str, array: Array, rows: int | None = None, columns: int | None = None) -> None:
-    expected = rows, columns
-    fits = array.ndim == 2 and all(
-        size is None or size == found for size, found in zip(expected, array.shape, strict=True)
-    )
-    if not (fits and array.dtype in (np.float32, np.float64)):
-        shape = ", ".join("any" if size is None else str(size) for size in expected)
+    fits = array.ndim == 2 and rows in (None, array.shape[0]) and columns in (None, array.shape[1])
+    if not (fits and array.dtype in FLOATS):
+        expected = ", ".join("any" if size is None else str(size) for size in (rows, columns))
         raise ValueError(
-            f"{name} must be ({shape}) of float32 or float64, got {array.shape} of {array.dtype}"
+            f"{name} must be ({expected}) of float32 or float64, got {array.shape} of {array.dtype}"
         )
 
 

@@ -200,8 +200,7 @@ class _Scratch:
         sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
         dtype = values[0].dtype
         self.index = tuple(
-            layer.proved(layer.values, f"index of layer {number}").numpy()
-            for number, layer in enumerate(layers)
+            layer.proved(layer.values, f"layer {number}").numpy() for number, layer in enumerate(layers)
         )
         self.sign, self.weight, self.gradient = (tuple(map(np.empty_like, values)) for _ in range(3))
         self.activity = activity_buffers(sizes, batch_size, dtype)

@@ -281,10 +281,7 @@ class DeepR(_Stepping):
 
     def _arrays(self) -> list[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Theta and proved index of each layer, on the storage of the tensors."""
-        return [
-            (c.theta.detach().numpy(), c.home.proved(c.theta, f"index of {c.name!r}").numpy())
-            for c in self.connections
-        ]
+        return [(c.theta.detach().numpy(), c.home.proved(c.theta, c.name).numpy()) for c in self.connections]
 
     def _rewire(self, arrays: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> int:
         """Drop and refill every layer, keeping `arrays` up to date; returns how many were replaced."""
@@ -340,13 +337,15 @@ class GlobalDeepR(DeepR):
             return 0
         room = np.array([home.potential for _, home, _ in self.connections]) - kept
         lottery = len(self.connections)  # a stream of its own, beside those of the layers
-        added = draw_layers(missing, self.score, room, self.seed, lottery, self.steps)
-        for layer, (_, home, theta) in enumerate(self.connections):
+        added = draw_layers.kernel(missing, self.score, room, self.seed, lottery, self.steps)
+        for layer, (name, home, theta) in enumerate(self.connections):
             old, size = int(kept[layer]), int(kept[layer] + added[layer])
+            if size > home.potential:  # the lottery would look for connections for ever
+                raise BudgetError(f"layer {name!r} got {size} connections, expected {home.potential} at most")
             index, values = home.index.new_empty(size), theta.data.new_empty(size)
             index[:old], values[:old] = home.index[:old], theta.data[:old]
             key = np.uint64(step_key(self.seed, layer, self.steps, 1))
-            refill(values.numpy(), index.numpy(), old, home.potential, key)
+            refill.kernel(values.numpy(), index.numpy(), old, home.potential, key)
             home.index = index
             replace_data(theta, values)
             arrays[layer] = values.numpy(), index.numpy()

@@ -123,6 +123,10 @@ def replace_data(parameter: nn.Parameter, data: Tensor) -> None:
     parameter.data = data
 
 
+def _named(owner: str | None) -> str:
+    return "index" if owner is None else f"index of {owner!r}"
+
+
 class Wired(nn.Module):
     """What has connections: `index`, a buffer, and the seed that their signs follow from."""
 
@@ -143,7 +147,7 @@ class Wired(nn.Module):
         """What gives a flat index its meaning; belongs to the state."""
         raise NotImplementedError
 
-    def proved(self, values: Tensor, name: str = "index") -> Tensor:
+    def proved(self, values: Tensor, owner: str | None = None) -> Tensor:
         """`index`, for kernels: ascending, below `potential`, one for each of `values`.
 
         Raises
@@ -151,19 +155,21 @@ class Wired(nn.Module):
         ValueError
             If it is not so; nothing was read through it.
         """
-        index, potential = self.index, self.potential
+        index, potential = self._buffers["index"], self.potential
+        assert index is not None
         if not self._proof.stands(potential, index):
-            check_index(index, potential, name)
+            check_index(index, potential, _named(owner))
             self._proof.remember(potential, index)
         if values.shape != index.shape:
-            raise ValueError(
-                f"{name} must have one entry per value, {tuple(values.shape)}, got {tuple(index.shape)}"
-            )
+            expected, found = tuple(values.shape), tuple(index.shape)
+            raise ValueError(f"{_named(owner)} must have one entry per value, {expected}, got {found}")
         return index
 
     def keeps_proof(self) -> None:
         """Say that `index` was changed by kernels that keep it ascending and below `potential`."""
-        self._proof.remember(self.potential, self.index)
+        index = self._buffers["index"]
+        assert index is not None
+        self._proof.remember(self.potential, index)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The seed belongs to the state (signs follow from it), and what the indices mean."""
