@@ -232,3 +232,16 @@ def test_set_draws_uniformly_from_all_dormant_connections():
 def test_l1_that_is_no_number():
     with pytest.raises(ValueError, match="l1 must be finite"):
         L1Shrinkage(dense(), 0.1, float("nan"))
+
+
+def test_rigl_forms_a_dense_gradient_on_the_steps_that_replace_and_on_no_other():
+    layer = FreeSparseLinear(10, 10, budget=40)
+    optimizer = RigL(layer, lr=0.0, fraction=0.25, every=3)
+    for step in range(6):
+        optimizer.zero_grad()
+        layer(torch.rand(2, 10)).sum().backward()
+        assert (optimizer._dense != {}) == (step in (2, 5))
+        with torch.no_grad():
+            layer(torch.rand(2, 10))  # nothing to listen to
+        optimizer.step()
+    assert optimizer.total_rewired == 20

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from eventbook.kernels.rewiring.steps import count_active, deep_r_step_reference
@@ -357,3 +358,130 @@ def test_gdnoise_of_rates_that_are_none(lr, temperature):
 def test_layers_without_units(kind, sizes):
     with pytest.raises(ValueError, match=r"(in|out)_features must be an integer >= 1, got"):
         kind(*sizes, budget=1)
+
+
+# ---- what layers and steps must not share ----
+
+
+def zero_gradients(net):
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+
+def test_every_layer_has_its_own_rates():
+    net = network()
+    optimizer = DeepR(net, lr=0.1, rewire_every=100)
+    optimizer.param_groups[1].update(lr=0.3, l1=0.5)
+    before = [m.theta.detach().clone() for m in (net[0], net[2])]
+    for layer in (net[0], net[2]):
+        layer.theta.grad = torch.ones_like(layer.theta)
+    optimizer.step()
+    torch.testing.assert_close(net[0].theta.detach(), before[0] - 0.1)
+    torch.testing.assert_close(net[2].theta.detach(), before[1] - 0.3 * 1.5)
+
+
+def test_torch_notices_a_step_that_moves_and_does_not_rewire():
+    net = network()
+    optimizer = DeepR(net, lr=1e-9, rewire_every=100)
+    zero_gradients(net)
+    loss = net(torch.randn(3, 20, dtype=torch.float64)).sum()
+    optimizer.step()
+    assert optimizer.total_rewired == 0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_torch_notices_a_step_that_rewires_and_does_not_move():
+    net = network()
+    optimizer = DeepR(net, lr=0.1)
+    with torch.no_grad():
+        net[0].theta[:5] = -1.0
+    loss = net(torch.randn(3, 20, dtype=torch.float64)).sum()
+    optimizer.step()
+    assert optimizer.total_rewired == 5
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_which_layer_gains_says_nothing_about_the_connection_that_it_gets():
+    """Numbers of one stream would send the draws that chose the first layer to its first connections."""
+    places = []
+    for seed in range(600):
+        layers = [SparseLinear(30, 30, budget=100, seed=k, dtype=torch.float64) for k in range(2)]
+        net = nn.Sequential(*layers)
+        optimizer = GlobalDeepR(net, lr=0.1, seed=seed)
+        with torch.no_grad():
+            layers[1].theta[0] = -1.0
+        known = set(layers[0].index.tolist())
+        optimizer.step()
+        places += [k / 900 for k in layers[0].index.tolist() if k not in known]
+    assert 230 < len(places) < 370
+    assert stats.kstest(places, "uniform").pvalue > 1e-4
+
+
+def test_equal_layers_gain_other_connections_from_one_budget():
+    compared = 0
+    for seed in range(40):
+        net = nn.Sequential(*[SparseLinear(12, 12, budget=40, seed=3, dtype=torch.float64) for _ in range(2)])
+        optimizer = GlobalDeepR(net, lr=0.1, seed=seed)
+        with torch.no_grad():
+            for layer in net:
+                layer.theta[:20] = -1.0
+        optimizer.step()
+        if optimizer.active() == [40, 40]:
+            compared += 1
+            assert not torch.equal(net[0].index, net[1].index)
+    assert compared > 1
+
+
+def test_soft_layers_and_steps_have_noise_of_their_own():
+    net = nn.Sequential(*[SoftSparseLinear(12, 12, connectivity=0.3, dtype=torch.float64) for _ in range(2)])
+    optimizer = SoftDeepR(net, 0.1, 1e-9, temperature=1e-4)
+    moves = []
+    for _ in range(2):
+        with torch.no_grad():
+            for layer in net:
+                layer.theta.zero_()
+        zero_gradients(net)
+        optimizer.step()
+        moves += [layer.theta.detach().flatten().clone() for layer in net]
+    correlation = np.corrcoef(np.stack(moves))
+    assert np.abs(correlation - np.eye(4)).max() < 0.4
+
+
+def test_torch_notices_a_soft_step():
+    layer = SoftSparseLinear(12, 9, connectivity=0.3)
+    loss = layer.theta.square().sum()
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    SoftDeepR(layer, 0.05, 1e-3, temperature=1e-3).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("kind", [DeepR, GlobalDeepR, SoftDeepR])
+def test_a_closure_is_differentiated_and_its_loss_returned(kind):
+    layer_kind = SoftSparseLinear if kind is SoftDeepR else SparseLinear
+    one, two = (layer_kind(6, 5, connectivity=0.4, dtype=torch.float64) for _ in range(2))
+    x = torch.ones(2, 6, dtype=torch.float64)
+
+    def closure():
+        loss = one(x).square().sum()
+        loss.backward()
+        return loss
+
+    found = kind(one, 0.05, 1e-3, temperature=1e-4).step(closure)
+    loss = two(x).square().sum()
+    loss.backward()
+    assert kind(two, 0.05, 1e-3, temperature=1e-4).step() is None
+    assert found.item() == loss.item()
+    assert torch.equal(one.theta, two.theta)
+
+
+def test_other_parameters_are_neither_thetas_nor_soft_thetas():
+    net = nn.Sequential(
+        SparseLinear(6, 5, budget=4, bias=True),
+        SoftSparseLinear(5, 4, connectivity=0.5, bias=True),
+        nn.Linear(4, 2),
+    )
+    expected = [net[0].bias, net[1].bias, net[2].weight, net[2].bias]
+    assert list(map(id, dr.other_parameters(net))) == list(map(id, expected))
