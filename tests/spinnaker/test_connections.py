@@ -143,3 +143,27 @@ def test_wrong_length(connections, expected):
     message = f"must have {expected} bytes for {connections} connections, got 25"
     with pytest.raises(ValueError, match=message):
         unpack(BY_HAND, connections)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"index": np.array([1, 258, 600])}, r"index must be in 0\.\.599, got 600 at position 2"),
+        ({"index": np.array([-1, 258, 300])}, r"index must be in 0\.\.599, got -1 at position 0"),
+        ({"index": np.array([1, 300, 258])}, "index must ascend, got 258 after 300"),
+        ({"index": np.array([1.0, 258.0, 300.0])}, "index must be a vector of int64"),
+        ({"theta": np.ones(2, np.float32)}, "theta must have one entry per entry of index, 3, got"),
+        ({"sign": np.ones(4, np.float32)}, "sign must have one entry per entry of index, 3, got"),
+    ],
+)
+def test_a_layer_that_is_not_whole_is_not_packed(change, message):
+    layer = small()
+    for name, value in change.items():
+        setattr(layer, name, value)
+    with pytest.raises(ValueError, match=message):
+        pack(layer)
+
+
+def test_fewer_connections_than_none():
+    with pytest.raises(ValueError, match="connections must be >= 0, got -1"):
+        unpack(b"", -1)

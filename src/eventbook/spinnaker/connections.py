@@ -22,6 +22,8 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 from numpy import ndarray as Array
 
+from eventbook.kernels.machinery.indices import check_index, check_vectors
+
 CORE_BYTES = 64 * 1024
 
 
@@ -59,7 +61,8 @@ def pack(layer: SparseLayer) -> bytes:
     Raises
     ------
     ValueError
-        If the layer has more than 65,536 inputs or outputs, which two bytes cannot number.
+        If the layer has more than 65,536 inputs or outputs, which two bytes cannot number, if its indices do
+        not ascend within it, or if a theta or a sign is missing.
     """
     if max(layer.in_features, layer.out_features) > 2**16:
         raise ValueError(
@@ -67,9 +70,12 @@ def pack(layer: SparseLayer) -> bytes:
             f"got {layer.in_features} and {layer.out_features}"
         )
     index = np.asarray(layer.index)
-    row, column = np.divmod(index, layer.in_features)
+    check_index(index, layer.in_features * layer.out_features)
     theta = np.asarray(layer.theta.detach() if hasattr(layer.theta, "detach") else layer.theta)
-    negative = np.packbits(np.asarray(layer.sign) < 0, bitorder="little")
+    sign = np.asarray(layer.sign)
+    check_vectors(index=index, theta=theta, sign=sign)
+    row, column = np.divmod(index, layer.in_features)
+    negative = np.packbits(sign < 0, bitorder="little")
     parts = row.astype("<u2"), column.astype("<u2"), theta.astype("<f4"), negative
     return b"".join(part.tobytes() for part in parts)
 
@@ -89,6 +95,8 @@ def unpack(data: bytes, connections: int) -> ConnectionList:
     ValueError
         If the length is not that of K connections.
     """
+    if connections < 0:
+        raise ValueError(f"connections must be >= 0, got {connections}")
     expected = connections * 8 + (connections + 7) // 8
     if len(data) != expected:
         raise ValueError(f"data must have {expected} bytes for {connections} connections, got {len(data)}")

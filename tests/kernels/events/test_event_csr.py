@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventbook.kernels.events import csr_matrix
 from eventbook.kernels.events.counters import Operations
 from eventbook.kernels.events.csr import CSRBySource, event_csr, event_csr_counted, event_csr_reference
 
@@ -212,3 +213,71 @@ def test_wrong_types_and_shapes_are_refused():
         CSRBySource.from_dense(torch.ones(2, 3), torch.ones(3, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="indices must have one entry per value"):
         matrix.with_values(torch.ones(4))
+
+
+@pytest.mark.parametrize("targets", [-1, 3.5, 2**31, 2**40])
+def test_targets_that_no_index_can_number(targets):
+    with pytest.raises(ValueError, match=r"targets must be an integer in 0\.\.2147483647, got"):
+        CSRBySource(torch.tensor([0, 0]), torch.zeros(0, dtype=torch.int32), torch.zeros(0), targets)
+
+
+@pytest.mark.parametrize("stored", [3, 4])
+def test_an_indptr_whose_differences_wrap_around_is_refused(stored):
+    """Its differences in 64 bits are all positive, and its ends are right."""
+    indptr = torch.tensor([0, 2**63 - 1, -2, stored])
+    assert bool((indptr.diff() >= 0).all())
+    with pytest.raises(ValueError, match="indptr must not fall, got a fall after source 1"):
+        CSRBySource(indptr, torch.arange(stored, dtype=torch.int32), torch.ones(stored), 5)
+
+
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda m: m.indices.fill_(2**30), r"indices must be in 0\.\.4, got 1073741824"),
+        (lambda m: m.indptr.copy_(torch.tensor([0, 2, -7, 3])), "indptr must not fall"),
+        (
+            lambda m: m.indices.set_(torch.full((3,), 9, dtype=torch.int32)),
+            r"indices must be in 0\.\.4, got 9",
+        ),
+        (lambda m: m.values.set_(torch.ones(2)), "indices must have one entry per value, 2, got 3"),
+    ],
+)
+@pytest.mark.parametrize("product", [event_csr, event_csr_counted])
+def test_a_change_in_place_is_noticed(change, complaint, product):
+    matrix = CSRBySource(*parts())
+    x = torch.ones(1, 3)
+    product(x, matrix)
+    change(matrix)
+    with pytest.raises(ValueError, match=complaint):
+        product(x, matrix)
+
+
+def test_a_good_change_in_place_is_taken_and_proved_once(monkeypatch):
+    matrix, proofs = CSRBySource(*parts()), []
+    monkeypatch.setattr(csr_matrix, "prove", lambda *parts: proofs.append(parts))
+    x = torch.ones(1, 3)
+    event_csr(x, matrix)
+    matrix.with_values(torch.zeros(3))
+    assert proofs == []
+    matrix.indices[0] = 1
+    for _ in range(3):
+        assert event_csr(x, matrix).tolist() == [[0.0, 2.0, 0.0, 0.0, 1.0]]
+    assert len(proofs) == 1
+
+
+def test_a_change_in_place_is_noticed_by_a_compiled_graph():
+    matrix = CSRBySource(*parts())
+    compiled = torch.compile(lambda x: event_csr(x, matrix), backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(torch.ones(1, 3)), event_csr(torch.ones(1, 3), matrix))
+    matrix.indices[0] = -1
+    with pytest.raises(ValueError, match=r"indices must be in 0\.\.4, got -1"):
+        compiled(torch.ones(1, 3))
+
+
+def test_a_matrix_made_under_inference_mode_is_proved_at_each_call():
+    with torch.inference_mode():
+        matrix = CSRBySource(*parts())
+        event_csr(torch.ones(1, 3), matrix)
+        matrix.indices[0] = 77
+        with pytest.raises(ValueError, match=r"indices must be in 0\.\.4, got 77"):
+            event_csr(torch.ones(1, 3), matrix)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from eventbook.learning.rewiring.baselines import (
     SET,
@@ -125,12 +126,122 @@ def test_l1_step_is_the_proximal_map():
     [
         (lambda: FixedRandom(dense(), 0.1), "FreeSparseLinear layers, found none"),
         (lambda: SET(free(), 0.1, fraction=1.0), "fraction must be in"),
-        (lambda: SET(free(), 0.1, every=0), "every must be >= 1"),
+        (lambda: SET(free(), 0.1, every=0), "every must be an integer >= 1, got 0"),
         (lambda: MagnitudePruning(dense(), 0.1, [0.1], 5), "must have 2 entries, got 1"),
-        (lambda: L1Shrinkage(dense(), 0.1, -1.0), "l1 must be >= 0"),
+        (lambda: L1Shrinkage(dense(), 0.1, -1.0), "l1 must be finite and >= 0, got -1.0"),
         (lambda: connectivity_of(torch.nn.ReLU()), "found none"),
     ],
 )
 def test_errors(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_rigl_grows_by_the_sum_of_all_uses_of_a_shared_layer():
+    torch.manual_seed(0)
+    layer = FreeSparseLinear(10, 10, budget=40, dtype=torch.float64)
+    xs = [torch.randn(7, 10, dtype=torch.float64) for _ in range(2)]
+    probes = [torch.randn(7, 10, dtype=torch.float64) for _ in range(2)]
+    optimizer = RigL(layer, lr=0.0, fraction=0.25, every=1)
+    kept = set(layer.index[layer.value.detach().abs().argsort()[10:]].tolist())
+    sum((layer(x) * probe).sum() for x, probe in zip(xs, probes, strict=True)).backward()
+    optimizer.step()
+
+    def grown(dense):
+        size = dense.abs().flatten()
+        size[list(kept)] = -1
+        return set(size.topk(10).indices.tolist())
+
+    each = [probe.T @ x for x, probe in zip(xs, probes, strict=True)]
+    found = set(layer.index.tolist()) - kept
+    assert found == grown(sum(each))
+    assert found not in (grown(each[0]), grown(each[1]))  # one use alone would grow others
+
+
+def test_rigl_takes_a_single_example_and_forgets_with_zero_grad():
+    layer = FreeSparseLinear(10, 10, budget=40)
+    optimizer = RigL(layer, lr=0.0, fraction=0.25, every=1)
+    layer(torch.rand(10)).sum().backward()
+    assert optimizer._dense[0].shape == (10, 10)
+    optimizer.zero_grad()
+    assert optimizer._dense == {}
+
+
+@pytest.mark.parametrize("kind", [SET, RigL])
+def test_a_fraction_of_few_connections_may_be_none(kind):
+    layer = FreeSparseLinear(5, 5, budget=3)
+    optimizer = kind(layer, lr=0.0, fraction=0.3, every=1)
+    before = layer.index.clone()
+    layer(torch.rand(2, 5)).sum().backward()
+    optimizer.step()
+    assert torch.equal(layer.index, before)
+    assert optimizer.total_rewired == 0
+
+
+@pytest.mark.parametrize("kind", [SET, RigL])
+def test_torch_notices_new_connections(kind):
+    layer = FreeSparseLinear(10, 10, budget=40)
+    optimizer = kind(layer, lr=0.0, fraction=0.25, every=1)
+    layer(torch.rand(3, 10)).sum().backward()
+    old = layer(torch.rand(3, 10)).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        old.backward()
+
+
+def test_replacements_come_every_nth_step_and_differ_between_layers_and_steps():
+    def rewired(seed, every=2, steps=4):
+        net = torch.nn.Sequential(FreeSparseLinear(12, 12, budget=40), FreeSparseLinear(12, 12, budget=40))
+        net[1].load_state_dict(net[0].state_dict())
+        optimizer = SET(net, lr=0.0, fraction=0.5, every=every, seed=seed)
+        counts, wirings = [], []
+        for _ in range(steps):
+            optimizer.zero_grad()
+            net(torch.ones(2, 12)).sum().backward()
+            optimizer.step()
+            counts.append(optimizer.total_rewired)
+            wirings.append([layer.index.clone() for layer in net])
+        return counts, wirings
+
+    counts, wirings = rewired(0)
+    assert counts == [0, 40, 40, 80]
+    assert not torch.equal(*wirings[1])  # the same layer twice, another lottery each
+    assert not torch.equal(wirings[1][0], wirings[3][0])
+    assert torch.equal(wirings[1][0], wirings[2][0])
+    assert not torch.equal(wirings[1][0], rewired(1)[1][1][0])
+    assert torch.equal(wirings[1][0], rewired(0)[1][1][0])
+
+
+def test_set_draws_uniformly_from_all_dormant_connections():
+    counts = np.zeros(36, int)
+    for seed in range(400):
+        layer = FreeSparseLinear(6, 6, budget=12)
+        with torch.no_grad():
+            layer.value.copy_(torch.arange(1, 13))
+        kept = layer.index[3:].clone()
+        optimizer = SET(layer, lr=0.0, fraction=0.25, every=1, seed=seed)
+        layer(torch.ones(1, 6)).sum().backward()
+        optimizer.step()
+        assert set(kept.tolist()) <= set(layer.index.tolist())
+        counts[np.setdiff1d(layer.index.numpy(), kept.numpy())] += 1
+    dormant = np.setdiff1d(np.arange(36), kept.numpy())
+    assert counts[dormant].sum() == 1200
+    assert stats.chisquare(counts[dormant]).pvalue > 1e-4
+
+
+def test_l1_that_is_no_number():
+    with pytest.raises(ValueError, match="l1 must be finite"):
+        L1Shrinkage(dense(), 0.1, float("nan"))
+
+
+def test_rigl_forms_a_dense_gradient_on_the_steps_that_replace_and_on_no_other():
+    layer = FreeSparseLinear(10, 10, budget=40)
+    optimizer = RigL(layer, lr=0.0, fraction=0.25, every=3)
+    for step in range(6):
+        optimizer.zero_grad()
+        layer(torch.rand(2, 10)).sum().backward()
+        assert (optimizer._dense != {}) == (step in (2, 5))
+        with torch.no_grad():
+            layer(torch.rand(2, 10))  # nothing to listen to
+        optimizer.step()
+    assert optimizer.total_rewired == 20

@@ -270,7 +270,7 @@ def test_corrupt_indices_are_noticed_before_they_are_used(method, entry, value):
         index[entry] = value(index)
         return {}
 
-    with pytest.raises(BudgetError, match="layer 1 must have ascending indices below 320"):
+    with pytest.raises(ValueError, match=r"index of 'layer 1' must (ascend|be in 0\.\.319), got"):
         train_compiled(model, optimizer, images, labels, batch_size=10, epochs=2, callback=corrupt)
 
 
@@ -291,3 +291,42 @@ def test_no_epochs_change_nothing():
     assert train_compiled(model, optimizer, *data(), batch_size=10, epochs=0) == []
     assert all(np.array_equal(v, before[k]) for k, v in model.state_dict().items())
     assert counters(optimizer) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "second, message",
+    [
+        (
+            lambda: SparseLinear(3000, 3, budget=900, dtype=torch.float64),
+            "take the 20 outputs .* got 3000 inputs",
+        ),
+        (lambda: SparseLinear(20, 3, budget=9), ".*torch.float64, got 20 inputs, torch.float32"),
+    ],
+)
+def test_layers_that_do_not_follow_each_other(second, message):
+    model = nn.Sequential(SparseLinear(12, 20, budget=30, dtype=torch.float64), nn.ReLU(), second())
+    with pytest.raises(ValueError, match=f"layer 1 must {message}"):
+        train_compiled(model, DeepR(model, 0.1), *data(), batch_size=10, epochs=1)
+
+
+@pytest.mark.parametrize("method", ["deep_r", "fixed"])
+def test_a_wiring_that_a_callback_loads_is_trained_on(method):
+    """Another number of connections gives the layer other arrays: those are then trained."""
+    images, labels = data()
+    plain, compiled = METHODS[method](), METHODS[method]()
+    kind = type(layers(plain[0])[1])
+    other = kind(20, 16, budget=99, seed=3, dtype=torch.float64).state_dict()
+
+    def loading(model):
+        def callback(epoch):
+            if epoch == 0:
+                layers(model)[1].load_state_dict(other)
+            return {}
+
+        return callback
+
+    options = {"batch_size": 10, "epochs": 3}
+    train(*plain, images, labels, **options, callback=loading(plain[0]))
+    train_compiled(*compiled, images, labels, **options, callback=loading(compiled[0]))
+    assert layers(compiled[0])[1].budget == 99
+    assert_same(plain, compiled)

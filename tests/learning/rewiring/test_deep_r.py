@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from eventbook.kernels.rewiring.steps import count_active, deep_r_step_reference
@@ -121,9 +122,13 @@ def test_naive_mixture_of_active_tests_breaks_the_bound_and_is_caught():
 def test_corrupt_state_is_reported():
     net = network()
     optimizer = DeepR(net, **RATES)
-    net[0].index[3] = net[0].index[2]
-    with pytest.raises(BudgetError, match="layer '0' has -1 active connections, expected 60"):
+    twice = int(net[0].index[2])
+    net[0].index[3] = twice
+    with pytest.raises(
+        ValueError, match=f"index of '0' must ascend, got {twice} after {twice} at position 3"
+    ):
         optimizer.step()
+    assert optimizer.steps == 0
     net = network()
     optimizer = DeepR(net, **RATES)
     net[2].theta.grad = torch.full_like(net[2].theta, float("nan"))
@@ -205,7 +210,7 @@ def test_step_between_forward_and_backward_is_noticed():
         ({"lr": -1.0}, "lr must be finite and >= 0, got -1.0"),
         ({"lr": 0.1, "l1": float("nan")}, "l1 must be finite and >= 0"),
         ({"lr": 0.1, "temperature": 1.0, "gdnoise": 1.0}, "give temperature or gdnoise, not both"),
-        ({"lr": 0.1, "rewire_every": 0}, "rewire_every must be >= 1, got 0"),
+        ({"lr": 0.1, "rewire_every": 0}, "rewire_every must be an integer >= 1, got 0"),
         ({"lr": 0.1, "seed": -3}, "seed must be"),
     ],
 )
@@ -266,3 +271,217 @@ def test_soft_deep_r_clips_and_resumes():
     again.load_state_dict(saved[0])
     resumed.load_state_dict(saved[1])
     assert run(again, resumed, 20, first=100) == rest
+
+
+@pytest.mark.parametrize("gdnoise", [1e-2, 3e-2])
+@pytest.mark.parametrize("lr", [0.5, 0.1])
+def test_the_clip_follows_gdnoise_as_it_follows_the_temperature(lr, gdnoise):
+    """gdnoise is another name of T = lr gdnoise^2 / 2; the clip is -(1 - p) T / (p l1)."""
+    layer = SoftSparseLinear(12, 9, connectivity=0.25)
+    optimizer = SoftDeepR(layer, lr, 1e-3, gdnoise=gdnoise)
+    assert optimizer.theta_min() == pytest.approx([-3 * lr * gdnoise**2 / 2 / 1e-3])
+    temperature = dr.temperature_from_gdnoise(lr, gdnoise)
+    assert optimizer.theta_min() == pytest.approx(SoftDeepR(layer, lr, 1e-3, temperature).theta_min())
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    with torch.no_grad():
+        layer.theta.fill_(-1e6)
+    optimizer.step()
+    assert layer.theta.tolist() == [[pytest.approx(optimizer.theta_min()[0])] * 12] * 9
+    optimizer.param_groups[0]["lr"] = lr / 2  # a schedule cools it
+    assert optimizer.theta_min() == pytest.approx([-3 * lr * gdnoise**2 / 4 / 1e-3])
+
+
+def test_a_full_layer_gets_no_more_connections():
+    """Connections that leave a large layer must not go to a small one beyond its potential."""
+    net = nn.Sequential(
+        SparseLinear(20, 15, connectivity=0.5, dtype=torch.float64),
+        SparseLinear(15, 2, connectivity=0.9, dtype=torch.float64),
+    )
+    optimizer = GlobalDeepR(net, lr=1.0, seed=1)
+    optimizer.score[:] = 1.0, 1e9  # the small one wins whenever it has room
+    with torch.no_grad():
+        net[0].theta[:100] = -1.0
+        net[1].theta[3:] = -1.0
+    optimizer.step()
+    assert optimizer.active() == [177 - 30, 30]
+    assert net[1].index.tolist() == list(range(30))
+
+
+def test_a_new_connection_goes_to_a_layer_by_its_share_at_the_start():
+    net = nn.Sequential(
+        SparseLinear(100, 60, budget=3000, dtype=torch.float64),
+        SparseLinear(60, 50, budget=500, dtype=torch.float64),
+    )
+    optimizer = GlobalDeepR(net, lr=1.0)
+    with torch.no_grad():
+        net[0].theta[:1400] = -1.0
+    optimizer.step()
+    gained = np.array(optimizer.active()) - [1600, 500]
+    assert gained.sum() == optimizer.rewired == 1400
+    assert gained[1] == pytest.approx(1400 / 7, abs=5 * np.sqrt(1400 / 7 * 6 / 7))
+
+
+def test_layers_of_one_wiring_get_noise_and_lotteries_of_their_own():
+    net = nn.Sequential(*[SparseLinear(10, 10, budget=40, seed=3, dtype=torch.float64) for _ in range(2)])
+    optimizer = DeepR(net, lr=0.1, temperature=1e-4)
+    for layer in net:
+        layer.theta.grad = torch.zeros_like(layer.theta)
+        with torch.no_grad():
+            layer.theta[:20], layer.theta[20:] = -1.0, 1.0
+    optimizer.step()
+    assert not torch.equal(net[0].index, net[1].index)
+    survivors = [layer.theta.detach()[layer.theta > 0.5] for layer in net]
+    assert not torch.equal(*survivors)
+
+
+def test_soft_layers_that_do_not_lie_row_by_row():
+    """A transposed theta has another order in memory than its flat indices."""
+    plain, turned = (SoftSparseLinear(12, 9, connectivity=0.3, dtype=torch.float64) for _ in range(2))
+    turned.theta.data = turned.theta.data.T.contiguous().T
+    assert not turned.theta.is_contiguous()
+    torch.testing.assert_close(turned.to_dense(), plain.to_dense(), rtol=0, atol=0)
+    for layer in (plain, turned):
+        optimizer = SoftDeepR(layer, 0.05, 1e-3, temperature=1e-3)
+        layer.theta.grad = torch.arange(108.0, dtype=torch.float64).view(9, 12)
+        optimizer.step()
+    torch.testing.assert_close(turned.theta, plain.theta, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lr, temperature", [(0.0, 1.0), (-0.1, 1.0), (0.1, -1.0), (float("nan"), 1.0)])
+def test_gdnoise_of_rates_that_are_none(lr, temperature):
+    with pytest.raises(ValueError, match="lr must be > 0 and temperature >= 0, got"):
+        dr.gdnoise_from_temperature(lr, temperature)
+
+
+@pytest.mark.parametrize("kind", [SoftSparseLinear, SparseLinear])
+@pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-3, -4), (4, 2.5)])
+def test_layers_without_units(kind, sizes):
+    with pytest.raises(ValueError, match=r"(in|out)_features must be an integer >= 1, got"):
+        kind(*sizes, budget=1)
+
+
+# ---- what layers and steps must not share ----
+
+
+def zero_gradients(net):
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+
+def test_every_layer_has_its_own_rates():
+    net = network()
+    optimizer = DeepR(net, lr=0.1, rewire_every=100)
+    optimizer.param_groups[1].update(lr=0.3, l1=0.5)
+    before = [m.theta.detach().clone() for m in (net[0], net[2])]
+    for layer in (net[0], net[2]):
+        layer.theta.grad = torch.ones_like(layer.theta)
+    optimizer.step()
+    torch.testing.assert_close(net[0].theta.detach(), before[0] - 0.1)
+    torch.testing.assert_close(net[2].theta.detach(), before[1] - 0.3 * 1.5)
+
+
+def test_torch_notices_a_step_that_moves_and_does_not_rewire():
+    net = network()
+    optimizer = DeepR(net, lr=1e-9, rewire_every=100)
+    zero_gradients(net)
+    loss = net(torch.randn(3, 20, dtype=torch.float64)).sum()
+    optimizer.step()
+    assert optimizer.total_rewired == 0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_torch_notices_a_step_that_rewires_and_does_not_move():
+    net = network()
+    optimizer = DeepR(net, lr=0.1)
+    with torch.no_grad():
+        net[0].theta[:5] = -1.0
+    loss = net(torch.randn(3, 20, dtype=torch.float64)).sum()
+    optimizer.step()
+    assert optimizer.total_rewired == 5
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_which_layer_gains_says_nothing_about_the_connection_that_it_gets():
+    """Numbers of one stream would send the draws that chose the first layer to its first connections."""
+    places = []
+    for seed in range(600):
+        layers = [SparseLinear(30, 30, budget=100, seed=k, dtype=torch.float64) for k in range(2)]
+        net = nn.Sequential(*layers)
+        optimizer = GlobalDeepR(net, lr=0.1, seed=seed)
+        with torch.no_grad():
+            layers[1].theta[0] = -1.0
+        known = set(layers[0].index.tolist())
+        optimizer.step()
+        places += [k / 900 for k in layers[0].index.tolist() if k not in known]
+    assert 230 < len(places) < 370
+    assert stats.kstest(places, "uniform").pvalue > 1e-4
+
+
+def test_equal_layers_gain_other_connections_from_one_budget():
+    compared = 0
+    for seed in range(40):
+        net = nn.Sequential(*[SparseLinear(12, 12, budget=40, seed=3, dtype=torch.float64) for _ in range(2)])
+        optimizer = GlobalDeepR(net, lr=0.1, seed=seed)
+        with torch.no_grad():
+            for layer in net:
+                layer.theta[:20] = -1.0
+        optimizer.step()
+        if optimizer.active() == [40, 40]:
+            compared += 1
+            assert not torch.equal(net[0].index, net[1].index)
+    assert compared > 1
+
+
+def test_soft_layers_and_steps_have_noise_of_their_own():
+    net = nn.Sequential(*[SoftSparseLinear(12, 12, connectivity=0.3, dtype=torch.float64) for _ in range(2)])
+    optimizer = SoftDeepR(net, 0.1, 1e-9, temperature=1e-4)
+    moves = []
+    for _ in range(2):
+        with torch.no_grad():
+            for layer in net:
+                layer.theta.zero_()
+        zero_gradients(net)
+        optimizer.step()
+        moves += [layer.theta.detach().flatten().clone() for layer in net]
+    correlation = np.corrcoef(np.stack(moves))
+    assert np.abs(correlation - np.eye(4)).max() < 0.4
+
+
+def test_torch_notices_a_soft_step():
+    layer = SoftSparseLinear(12, 9, connectivity=0.3)
+    loss = layer.theta.square().sum()
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    SoftDeepR(layer, 0.05, 1e-3, temperature=1e-3).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("kind", [DeepR, GlobalDeepR, SoftDeepR])
+def test_a_closure_is_differentiated_and_its_loss_returned(kind):
+    layer_kind = SoftSparseLinear if kind is SoftDeepR else SparseLinear
+    one, two = (layer_kind(6, 5, connectivity=0.4, dtype=torch.float64) for _ in range(2))
+    x = torch.ones(2, 6, dtype=torch.float64)
+
+    def closure():
+        loss = one(x).square().sum()
+        loss.backward()
+        return loss
+
+    found = kind(one, 0.05, 1e-3, temperature=1e-4).step(closure)
+    loss = two(x).square().sum()
+    loss.backward()
+    assert kind(two, 0.05, 1e-3, temperature=1e-4).step() is None
+    assert found.item() == loss.item()
+    assert torch.equal(one.theta, two.theta)
+
+
+def test_other_parameters_are_neither_thetas_nor_soft_thetas():
+    net = nn.Sequential(
+        SparseLinear(6, 5, budget=4, bias=True),
+        SoftSparseLinear(5, 4, connectivity=0.5, bias=True),
+        nn.Linear(4, 2),
+    )
+    expected = [net[0].bias, net[1].bias, net[2].weight, net[2].bias]
+    assert list(map(id, dr.other_parameters(net))) == list(map(id, expected))

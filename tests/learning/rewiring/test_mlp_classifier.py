@@ -105,10 +105,22 @@ def test_halving_leaves_a_rate_below_the_floor_alone():
     "labels, batch_size, message",
     [
         (9, 5, "equally many, got 10 and 9"),
-        (10, 0, "between 1 and 10"),
+        (10, 0, "an integer >= 1, got 0"),
         (10, 11, "between 1 and 10 images, got 11"),
     ],
 )
 def test_training_needs_a_label_for_every_image_and_a_batch(labels, batch_size, message):
     with pytest.raises(ValueError, match=message):
         mc.check_training(torch.zeros(10, 3), torch.zeros(labels, dtype=torch.int64), batch_size)
+
+
+@pytest.mark.parametrize("images, labels", [(5, 1), (5, 4), (0, 0)])
+def test_accuracy_needs_a_label_for_each_image(images, labels):
+    model = mc.dense_mlp((4, 3))
+    with pytest.raises(ValueError, match=r"equally many|images must be at least one"):
+        mc.accuracy(model, torch.zeros(images, 4), torch.zeros(labels, dtype=torch.int64))
+
+
+def test_halving_needs_a_number_of_epochs():
+    with pytest.raises(ValueError, match="every must be an integer >= 1, got 0"):
+        mc.halving_until(0.5, 0, 0.01)

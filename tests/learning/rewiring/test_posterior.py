@@ -79,15 +79,104 @@ def test_clip_rule_holds_for_fine_steps_and_misses_for_the_authors_defaults():
     assert 0.23 < po.clip_rule_occupancy(0.3, 1e-5, 1e-5) < 0.28
 
 
-def test_errors():
-    hessian, linear, sign = PROBLEM
-    with pytest.raises(ValueError, match=r"hessian must be \(5, 5\)"):
-        po.exact_configuration_probabilities(hessian[:4], linear, sign, 2, 0.5, 1.0)
-    with pytest.raises(ValueError, match="temperature must be > 0"):
-        po.sample_deep_r(*PROBLEM, 2, 0.5, 0.0, learning_rate=1e-3, steps=10)
-    with pytest.raises(ValueError, match="at most M/2"):
-        po.sample_deep_r_excluding_dropped(*PROBLEM, 3, 0.5, 1.0, learning_rate=1e-3, steps=10)
-    with pytest.raises(ValueError, match="theta_min must be < 0"):
-        po.sample_soft_deep_r(*PROBLEM, 0.5, 1.0, 0.0, learning_rate=1e-3, steps=10)
-    with pytest.raises(ValueError, match="connectivity must be in"):
-        po.clip_rule_occupancy(1.0, 1e-5, 1e-5)
+RATE = {"learning_rate": 1e-3, "steps": 100}
+HARD = (po.sample_deep_r, po.sample_biased_deep_r, po.sample_deep_r_excluding_dropped)
+
+
+@pytest.mark.parametrize("budget", [0, 6, -1, 10**6])
+@pytest.mark.parametrize("sample", [*HARD, po.exact_configuration_probabilities])
+def test_a_budget_must_be_possible(sample, budget):
+    options = {} if sample is po.exact_configuration_probabilities else RATE
+    with pytest.raises(ValueError, match=r"budget must be (between 1 and 5|at most M/2).*, got"):
+        sample(*PROBLEM, budget, 0.5, 1.0, **options)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"burn_in": 1.0}, r"burn_in must be in \[0, 1\), a fraction of the steps, got 1.0"),
+        ({"burn_in": 2}, "burn_in must be in"),
+        ({"burn_in": -0.1}, "burn_in must be in"),
+        ({"burn_in": float("nan")}, "burn_in must be in"),
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"steps": 1e3}, "steps must be an integer >= 1, got 1000.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be > 0 and finite, got 0.0"),
+        ({"learning_rate": -1e-3}, "learning_rate must be > 0 and finite"),
+        ({"learning_rate": float("nan")}, "learning_rate must be > 0 and finite"),
+        ({"seed": -1}, "seed must be an integer"),
+    ],
+)
+@pytest.mark.parametrize("sample", [*HARD, po.sample_soft_deep_r])
+def test_a_chain_must_have_something_to_record(sample, options, message):
+    arguments = (0.5, 1.0, -1.0) if sample is po.sample_soft_deep_r else (2, 0.5, 1.0)
+    with pytest.raises(ValueError, match=message):
+        sample(*PROBLEM, *arguments, **{**RATE, **options})
+
+
+def test_one_recorded_step_is_enough():
+    chain = po.sample_deep_r(*PROBLEM, 2, 0.5, 1.0, learning_rate=1e-3, steps=100, burn_in=0.99)
+    assert chain.counts.sum() == 1
+    assert np.isfinite(chain.probabilities).all()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda h, b, s: (h[:4], b, s), r"hessian must be \(5, 5\)"),
+        (lambda h, b, s: (h, b, s[:4]), r"hessian must be \(5, 5\) and sign \(5,\)"),
+        (lambda h, b, s: (h, b[None], s), r"linear must be a vector of 1 to 24 numbers, got shape \(1, 5\)"),
+        (lambda h, b, s: (h[:0, :0], b[:0], s[:0]), "linear must be a vector of 1 to 24"),
+        (lambda h, b, s: (np.eye(40), np.ones(40), np.ones(40)), "linear must be a vector of 1 to 24"),
+        (lambda h, b, s: (h * np.nan, b, s), "hessian and linear must be finite"),
+        (lambda h, b, s: (h, b * np.inf, s), "hessian and linear must be finite"),
+        (lambda h, b, s: (h + np.eye(5, k=1), b, s), "hessian must be symmetric"),
+        (lambda h, b, s: (h, b, s * 2), "sign must be -1 or 1"),
+    ],
+)
+def test_problems_that_are_none(change, message):
+    problem = change(*PROBLEM)
+    with pytest.raises(ValueError, match=message):
+        po.exact_configuration_probabilities(*problem, 2, 0.5, 1.0)
+    with pytest.raises(ValueError, match=message):
+        po.exact_pattern_probabilities(*problem, 0.5, 1.0, -1.0)
+    with pytest.raises(ValueError, match=message):
+        po.sample_deep_r(*problem, 2, 0.5, 1.0, **RATE)
+    with pytest.raises(ValueError, match=message):
+        po.sample_soft_deep_r(*problem, 0.5, 1.0, -1.0, **RATE)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: po.sample_deep_r(*PROBLEM, 2, 0.5, 0.0, **RATE), "temperature must be > 0 and finite"),
+        (lambda: po.sample_deep_r(*PROBLEM, 2, 0.5, np.inf, **RATE), "temperature must be > 0 and finite"),
+        (lambda: po.sample_deep_r(*PROBLEM, 2, np.nan, 1.0, **RATE), "l1 must be finite, got nan"),
+        (lambda: po.sample_deep_r_excluding_dropped(*PROBLEM, 3, 0.5, 1.0, **RATE), "at most M/2"),
+        (lambda: po.sample_soft_deep_r(*PROBLEM, 0.5, 1.0, 0.0, **RATE), "theta_min must be < 0, got 0.0"),
+        (lambda: po.sample_soft_deep_r(*PROBLEM, 0.5, 1.0, -np.inf, **RATE), "theta_min must be < 0"),
+        (lambda: po.exact_pattern_probabilities(*PROBLEM, 0.5, 1.0, 1.0), "theta_min must be < 0, got 1.0"),
+        (lambda: po.reflected_langevin(0.0, 1.0, learning_rate=1e-3, samples=5), "l1 must be > 0 and finite"),
+        (lambda: po.reflected_langevin(1.0, -1.0, learning_rate=1e-3, samples=5), "temperature must be > 0"),
+        (lambda: po.reflected_langevin(1.0, 1.0, learning_rate=0.0, samples=5), "learning_rate must be > 0"),
+        (lambda: po.reflected_langevin(1.0, 1.0, learning_rate=0.1, samples=0), "samples must be an integer"),
+        (lambda: po.reflected_langevin(1.0, 1.0, learning_rate=0.1, samples=5, thin=0), "thin must be an"),
+        (lambda: po.clip_rule_occupancy(1.0, 1e-5, 1e-5), "connectivity must be in"),
+        (lambda: po.clip_rule_occupancy(0.1, 0.0, 1e-5), "l1 must be > 0"),
+        (lambda: po.clip_rule_occupancy(0.1, 1e-5, -1e-5), "gdnoise must be > 0"),
+        (lambda: po.clip_rule_occupancy(0.1, 1e-5, 1e-5, connections=0), "connections must be an integer"),
+        (lambda: po.clip_rule_occupancy(0.1, 1e-5, 1e-5, burn_in=1.0), "burn_in must be in"),
+        (lambda: po.clip_rule_occupancy(0.1, 1e-5, 1e-5, steps=0), "steps must be an integer"),
+        (lambda: po.clip_rule_exact(0.0, 1.0), "connectivity must be in"),
+        (lambda: po.clip_rule_exact(0.1, np.inf), "step_ratio > 0"),
+        (lambda: po.clip_rule_exact(0.1, 1.0, cells_per_step=0), "cells_per_step must be an integer"),
+        (lambda: po.clip_rule_exact(0.1, 1e-9), "the grid must have at most 100000 cells"),
+        (lambda: po.clip_rule_exact(1e-9, 1.0), "the grid must have at most 100000 cells"),
+        (
+            lambda: po.total_variation(np.ones(3), np.ones(1)),
+            r"q must have the shape of p, \(3,\), got \(1,\)",
+        ),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

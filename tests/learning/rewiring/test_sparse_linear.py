@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, SparseLinear, random_wiring
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, SparseLinear
+from eventbook.learning.rewiring.wiring import random_wiring
 
 BOTH = pytest.mark.parametrize("kind", [SparseLinear, FreeSparseLinear])
 
@@ -98,7 +99,7 @@ def test_state_round_trip_copy_and_double(kind):
 def test_state_without_the_seed_would_lose_the_signs():
     layer, other = SparseLinear(12, 9, budget=40, seed=1), SparseLinear(12, 9, budget=40, seed=2)
     state = layer.state_dict()
-    state["_extra_state"] = {"seed": 2}
+    state["_extra_state"] = {**state["_extra_state"], "seed": 2}
     other.load_state_dict(state)
     assert not torch.equal(other.weight, layer.weight)
 
@@ -146,3 +147,10 @@ def test_million_by_million_layer():
     torch.testing.assert_close(y.sum(), layer.weight.sum(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(layer.theta.grad, layer.sign)
     assert max(p.numel() for p in layer.state_dict().values() if torch.is_tensor(p)) == 10_000
+
+
+@BOTH
+def test_half_precision_is_refused_in_one_line(kind):
+    layer = kind(10, 4, budget=5).half()
+    with pytest.raises(ValueError, match=r"runs in float32 or float64, got torch\.float16"):
+        layer(torch.zeros(3, 10, dtype=torch.float16))

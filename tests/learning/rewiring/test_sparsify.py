@@ -1,5 +1,8 @@
 """Making existing networks sparse."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +14,7 @@ from eventbook.learning.rewiring.deep_r import (
     sparse_connections,
     sparsify,
 )
+from eventbook.learning.rewiring.sparsify import SparseWeight
 
 
 def test_linear_layers_become_sparse_and_keep_biases():
@@ -81,3 +85,57 @@ def test_errors():
         sparsify(nn.ReLU(), connectivity=0.1)
     with pytest.raises(ValueError, match="give either"):
         sparsify(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.LSTM(9, 9), lambda: nn.Sequential(*[nn.Linear(9, 36) for _ in range(3)])]
+)
+def test_every_matrix_draws_a_wiring_and_thetas_of_its_own(make):
+    """Matrices of one shape and one budget: the same seed would give them the same connections."""
+    net = sparsify(make(), connectivity=0.2, seed=4)
+    found = sparse_connections(net)
+    assert len({c.theta.numel() for c in found}) == 1
+    for one, other in itertools.combinations(found, 2):
+        assert one.home.seed != other.home.seed
+        assert not torch.equal(one.home.index, other.home.index)
+        assert not torch.equal(one.theta, other.theta)
+
+
+def test_noise_differs_between_matrices_and_steps():
+    net = sparsify(nn.LSTM(9, 9), connectivity=0.2)
+    for c in sparse_connections(net):  # one wiring, so that the noise alone can differ
+        c.home.index = sparse_connections(net)[0].home.index.clone()
+        with torch.no_grad():
+            c.theta.fill_(1.0)
+    optimizer = DeepR(net, lr=0.1, temperature=1e-4)
+    moves = []
+    for _ in range(2):
+        before = [c.theta.detach().clone() for c in sparse_connections(net)]
+        for c in sparse_connections(net):
+            c.theta.grad = torch.zeros_like(c.theta)
+        optimizer.step()
+        moves += [c.theta.detach() - b for c, b in zip(sparse_connections(net), before, strict=True)]
+    for one, other in itertools.combinations(moves, 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize("budget", [1, 3])
+def test_a_budget_too_small_for_the_matrices_changes_nothing(budget):
+    net = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 20), nn.Linear(20, 1))
+    kinds = [type(m) for m in net]
+    with pytest.raises(ValueError, match=rf"connection in each of 3 matrices .*got {budget}"):
+        sparsify(net, budget=budget)
+    assert [type(m) for m in net] == kinds
+
+
+@pytest.mark.parametrize("budget", [0, 31, 10**9])
+def test_a_weight_has_no_more_connections_than_entries(budget):
+    with pytest.raises(ValueError, match="budget must be between 1 and 30"):
+        SparseWeight(torch.Size((5, 6)), budget)
+
+
+def test_a_weight_needs_one_theta_per_connection():
+    weight = SparseWeight(torch.Size((5, 6)), 7)
+    assert weight(torch.ones(7)).shape == (5, 6)
+    with pytest.raises(ValueError, match=r"index must have one entry per value, \(1,\), got \(7,\)"):
+        weight(torch.ones(1))

@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
-from eventbook.kernels.events.csr_matrix import CSRBySource
+from eventbook.kernels.events.csr_matrix import CSRBySource, prove
 from eventbook.kernels.events.matvec import check_mask
 from eventbook.kernels.events.rows import find
 from eventbook.kernels.machinery.compile import kernel
@@ -50,7 +50,10 @@ from eventbook.kernels.machinery.threads import over_batch
 
 @kernel(inline=True)
 def _scatter(out, indices, values, first, last, v):
-    """out[indices[p]] += v values[p]; four at a time, for targets within a source differ."""
+    """out[indices[p]] += v values[p]; four at a time, for targets within a source differ.
+
+    Relies on a proved matrix.
+    """
     p = first
     while p + 4 <= last:
         i, j, k, m = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
@@ -68,7 +71,10 @@ def _scatter(out, indices, values, first, last, v):
 
 @kernel()
 def _forward(activity, y, counts, indptr, indices, values, everything):
-    """activity: (batch, source); y: (batch, target); indices: uint32, which needs no check for wrapping."""
+    """activity: (batch, source); y: (batch, target); indices: uint32, which needs no check for wrapping.
+
+    Relies on a matrix that was proved, as the other kernels of this file do.
+    """
     sources, entry = activity.shape[1], values.itemsize + indices.itemsize
     index, value = np.empty(sources, np.int64), np.empty(sources, activity.dtype)
     for row in range(activity.shape[0]):
@@ -84,7 +90,7 @@ def _forward(activity, y, counts, indptr, indices, values, everything):
 
 @kernel(fastmath=frozenset({"reassoc", "contract"}), inline=True)
 def _gathered_dot(vector, indices, values, first, last):
-    """Sum of values[p] vector[indices[p]], in the order that suits the machine."""
+    """Sum of values[p] vector[indices[p]], in the order that suits the machine. Relies on a proved matrix."""
     total = values.dtype.type(0)
     for p in range(first, last):
         total += values[p] * vector[indices[p]]
@@ -93,6 +99,7 @@ def _gathered_dot(vector, indices, values, first, last):
 
 @kernel()
 def _messages(gradient, need, to_activity, counts, indptr, indices, values):
+    """gradient: (batch, target); need, to_activity: (batch, source). Relies on a proved matrix."""
     entry = values.itemsize + indices.itemsize
     for row in range(need.shape[0]):
         g, out = gradient[row], to_activity[row]
@@ -110,7 +117,10 @@ def _messages(gradient, need, to_activity, counts, indptr, indices, values):
 
 @kernel()
 def _value_gradient(spoken, first, last, counts, gradient, indices, to_values):
-    """spoken: (source, batch); first, last: (source,); gradient: (batch, target)."""
+    """spoken: (source, batch); first, last: (source,); gradient: (batch, target).
+
+    Relies on a proved matrix.
+    """
     for source in range(spoken.shape[0]):
         events, done = 0, 0
         for row in range(spoken.shape[1]):
@@ -140,9 +150,13 @@ def _event_csr(
     indptr: Tensor,
     indices: Tensor,
     targets: int,
+    changes: int,
     everything: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor]:
+    # Changed in place since the proof? A compiled graph calls past the door.
+    if changes < 0 or indptr._version + indices._version != changes:
+        prove(indptr, indices, targets)
     y, counts = activity.new_empty(activity.shape[0], targets), no_counts(activity.shape[0])
     rows = (array(activity), y.numpy(), counts.numpy())
     over_batch(_forward, threads, rows, array(indptr), _unsigned(indices), array(values), everything)
@@ -157,6 +171,7 @@ def _(
     indptr: Tensor,
     indices: Tensor,
     targets: int,
+    changes: int,
     everything: bool,
     threads: int,
 ) -> tuple[Tensor, Tensor]:
@@ -201,7 +216,7 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    activity, values, need, indptr, indices, _, _, ctx.threads = inputs
+    activity, values, need, indptr, indices, _, _, _, ctx.threads = inputs
     ctx.save_for_backward(activity, values, need, indptr, indices)
 
 
@@ -214,13 +229,13 @@ def _pull_back(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         to_activity, _ = _event_csr_messages(gradient, need, values, indptr, indices, ctx.threads)
     if ctx.needs_input_grad[1]:
         to_values, _ = _event_csr_value_gradient(activity, gradient, indptr, indices, ctx.threads)
-    return to_activity, to_values, None, None, None, None, None, None
+    return to_activity, to_values, *[None] * 7
 
 
 _event_csr.register_autograd(_pull_back, setup_context=_keep)
 forbid_second_backward(_event_csr_messages, "event_csr")
 forbid_second_backward(_event_csr_value_gradient, "event_csr")
-fold_into_batch(_event_csr, (True, False, True, False, False, None, None, None))
+fold_into_batch(_event_csr, (True, False, True, False, False, None, None, None, None))
 fold_into_batch(_event_csr_messages, (True, True, False, False, False, None))
 fold_into_batch(_event_csr_value_gradient, (False, False, False, False, None))
 
@@ -282,6 +297,8 @@ def event_csr_counted(
 def _checked(
     activity: Tensor, matrix: CSRBySource, need: Tensor | None, everything: bool, threads: int
 ) -> tuple[Tensor, Tensor]:
+    if not torch.compiler.is_compiling():  # else the operator does, when it runs
+        matrix.prove()
     if axes(activity=(activity, "batch source"), need=(need, "batch source"))["source"] != matrix.sources:
         raise ValueError(
             f"activity must have one column per source of matrix, {matrix.sources}, got {activity.shape[1]}"
@@ -289,8 +306,9 @@ def _checked(
     same_dtype(FLOATING, activity=activity, values=matrix.values)
     check_mask(need)
     return _event_csr(
-        activity, matrix.values, need, matrix.indptr, matrix.indices, matrix.targets, everything, threads
-    )
+        activity, matrix.values, need, matrix.indptr, matrix.indices, matrix.targets, matrix.changes,
+        everything, threads,
+    )  # fmt: skip
 
 
 def event_csr_reference(

@@ -10,20 +10,47 @@ An index of 32 bits makes a stored weight eight bytes in single precision. Produ
 `eventbook.kernels.events.csr`, which relies on what is checked here: kernels check nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
+from eventbook.kernels.machinery.indices import Proof
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
+
+MOST = torch.iinfo(torch.int32).max  # targets that an index can number
+
+
+def prove(indptr: Tensor, indices: Tensor, targets: int) -> None:
+    """ValueError unless kernels may read rows of `indices` by `indptr`, and targets by those."""
+    stored = len(indices)
+    if len(indptr) == 0 or int(indptr[0]) != 0 or int(indptr[-1]) != stored:
+        ends = f"from {int(indptr[0])} to {int(indptr[-1])}" if len(indptr) else "an empty vector"
+        raise ValueError(f"indptr must run from 0 to the number of values, {stored}, got {ends}")
+    falls = indptr[1:] < indptr[:-1]  # a difference could wrap around
+    if bool(falls.any()):
+        raise ValueError(f"indptr must not fall, got a fall after source {int(falls.int().argmax())}")
+    outside = (indices < 0) | (indices >= targets)
+    if bool(outside.any()):
+        found = int(indices[outside.int().argmax()])
+        raise ValueError(f"indices must be in 0..{targets - 1}, got {found}")
+    row = torch.repeat_interleave(torch.arange(len(indptr) - 1), indptr.diff())
+    unsorted = (indices[1:] <= indices[:-1]) & (row.diff() == 0)
+    if bool(unsorted.any()):
+        at = int(unsorted.int().argmax())
+        raise ValueError(
+            f"indices must ascend within a source, got {int(indices[at])}, {int(indices[at + 1])} "
+            f"in source {int(row[at])}"
+        )
 
 
 @dataclass(frozen=True)
 class CSRBySource:
     """A sparse (source, target) matrix, its stored weights in the order of sources.
 
-    Build it with `from_dense`, `from_torch` or from its parts; each checks. `values` takes part in autograd.
+    Build it with `from_dense`, `from_torch` or from its parts; each checks, and products check again what was
+    changed in place since. `values` takes part in autograd.
     """
 
     indptr: Int64[Tensor, "source_and_one"]
@@ -31,43 +58,50 @@ class CSRBySource:
     values: Float[Tensor, "stored"]
     targets: int
 
+    _proofs: tuple[Proof, Proof] = field(
+        default_factory=lambda: (Proof(), Proof()), repr=False, compare=False
+    )
+
     def __post_init__(self) -> None:
-        indptr, indices = self.indptr, self.indices
-        for name, part in (("indptr", indptr), ("indices", indices), ("values", self.values)):
-            if part.ndim != 1 or part.device.type != "cpu":
+        for name, part in (("indptr", self.indptr), ("indices", self.indices), ("values", self.values)):
+            if part.ndim != 1 or not part.is_cpu:
                 raise ValueError(
                     f"{name} must be a vector on the CPU, got {tuple(part.shape)} on {part.device}"
                 )
-        if (indptr.dtype, indices.dtype) != (torch.int64, torch.int32):
+        if (self.indptr.dtype, self.indices.dtype) != (torch.int64, torch.int32):
             raise TypeError(
-                f"indptr must be int64 and indices int32, got {indptr.dtype} and {indices.dtype}".replace(
-                    "torch.", ""
-                )
+                f"indptr must be int64 and indices int32, got {self.indptr.dtype} and "
+                f"{self.indices.dtype}".replace("torch.", "")
             )
         same_dtype(FLOATING, values=self.values)
-        stored = len(self.values)
-        if len(indices) != stored:
-            raise ValueError(f"indices must have one entry per value, {stored}, got {len(indices)}")
-        if len(indptr) == 0 or int(indptr[0]) != 0 or int(indptr[-1]) != stored:
-            ends = f"from {int(indptr[0])} to {int(indptr[-1])}" if len(indptr) else "an empty vector"
-            raise ValueError(f"indptr must run from 0 to the number of values, {stored}, got {ends}")
-        lengths = indptr.diff()
-        if bool((lengths < 0).any()):
-            raise ValueError(
-                f"indptr must not fall, got a fall after source {int((lengths < 0).int().argmax())}"
-            )
-        outside = (indices < 0) | (indices >= self.targets)
-        if bool(outside.any()):
-            found = int(indices[outside.int().argmax()])
-            raise ValueError(f"indices must be in 0..{self.targets - 1}, got {found}")
-        row = torch.repeat_interleave(torch.arange(self.sources), lengths)
-        unsorted = (indices.diff() <= 0) & (row.diff() == 0)
-        if bool(unsorted.any()):
-            at = int(unsorted.int().argmax())
-            raise ValueError(
-                f"indices must ascend within a source, got {int(indices[at])}, {int(indices[at + 1])} "
-                f"in source {int(row[at])}"
-            )
+        if not (isinstance(self.targets, int) and 0 <= self.targets <= MOST):
+            raise ValueError(f"targets must be an integer in 0..{MOST}, got {self.targets}")
+        self.prove()
+
+    def prove(self) -> None:
+        """Check the connections if they are new or were changed in place since the last time.
+
+        Raises
+        ------
+        ValueError
+            If `indptr` does not ascend from 0 to the number of values, or `indices` do not ascend within a
+            source or leave 0..targets - 1.
+        """
+        stored = self.values.numel()
+        if self.indices.numel() != stored or self.values.ndim != 1:
+            raise ValueError(f"indices must have one entry per value, {stored}, got {self.indices.numel()}")
+        bound = (self.targets, stored)
+        of_indptr, of_indices = self._proofs
+        if not (of_indptr.stands(bound, self.indptr) and of_indices.stands(bound, self.indices)):
+            prove(self.indptr, self.indices, self.targets)
+            of_indptr.remember(bound, self.indptr)
+            of_indices.remember(bound, self.indices)
+
+    @property
+    def changes(self) -> int:
+        """Changes in place of `indptr` and `indices` up to the last proof; -1 if nobody counts them."""
+        one, other = self._proofs
+        return one.changes + other.changes if one.changes >= 0 and other.changes >= 0 else -1
 
     @property
     def sources(self) -> int:
@@ -101,7 +135,7 @@ class CSRBySource:
         if matrix.layout != torch.sparse_csr or matrix.ndim != 2:
             raise ValueError(f"matrix must be a CSR tensor (source, target), got {matrix.layout}")
         crow, col = matrix.crow_indices().to(torch.int64), matrix.col_indices()
-        if len(col) and int(col.max()) > torch.iinfo(torch.int32).max:
+        if len(col) and int(col.max()) > MOST:
             raise ValueError(f"indices must fit 32 bits, got {int(col.max())}")
         return cls(crow, col.to(torch.int32), matrix.values(), matrix.shape[1])
 

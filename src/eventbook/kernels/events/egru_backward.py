@@ -167,7 +167,10 @@ def _(
 
 @kernel()
 def _find_needed(state, at, threshold, support, everything, index):
-    """Write the units that fire or lie in the window of the surrogate to `index`; returns how many."""
+    """Write the units that fire or lie in the window of the surrogate to `index`; returns how many.
+
+    Relies on room for all units.
+    """
     count = np.uint64(0)  # unsigned: no check for an index from the end
     for i in range(threshold.size):
         c, theta = state[at + i], threshold[i]

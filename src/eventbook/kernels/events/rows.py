@@ -44,7 +44,10 @@ _ZERO, _ALL = np.float32(0), (1 << LANES) - 1
 
 @kernel()
 def _find_single(values, start, size, everything, index, value):
-    """Sixteen sources at a time: what is silent costs a sixteenth of a comparison."""
+    """Sixteen sources at a time: what is silent costs a sixteenth of a comparison.
+
+    Relies on room for `size` events.
+    """
     whole, count = size // LANES * LANES, 0
     for i in range(0, size, LANES):
         if i < whole:
@@ -63,6 +66,7 @@ def _find_single(values, start, size, everything, index, value):
 
 @kernel()
 def _find_plain(values, start, size, everything, index, value):
+    """Relies on room for `size` events."""
     count = 0
     for i in range(size):
         if everything or values[start + i] != 0:
@@ -134,6 +138,7 @@ def _add_one(matrix, a, v, out):
 
 @kernel()
 def _add_rows_single(matrix, index, value, count, out):
+    """Relies on rows that `find` wrote, of a matrix with as many columns as `out`."""
     width = out.size
     done, e = 0, 0
     while e + 8 <= count:
@@ -173,6 +178,7 @@ def _add_rows_single(matrix, index, value, count, out):
 
 @kernel()
 def _add_rows_double(matrix, index, value, count, out):
+    """Relies on rows that `find` wrote, of a matrix with as many columns as `out`."""
     width, done = out.size, 0
     for e in range(count):
         at, v = index[e] * width, value[e]
@@ -211,6 +217,7 @@ def _finish(matrix, at, vector, even, odd):
 
 @kernel()
 def _dot_rows_single(matrix, index, count, vector, out):
+    """Relies on rows that exist, with as many columns as `vector`, and on an `out` with as many entries."""
     width = vector.size
     paired = width // (2 * LANES) * (2 * LANES)
     zero = splat(_ZERO)
@@ -243,6 +250,7 @@ def _dot_rows_single(matrix, index, count, vector, out):
 
 @kernel()
 def _dot_rows_double(matrix, index, count, vector, out):
+    """Relies on rows that exist, with as many columns as `vector`, and on an `out` with as many entries."""
     width, done = vector.size, 0
     for e in range(count):
         at, s = index[e] * width, 0.0

@@ -1,6 +1,8 @@
 """What all kernels stand on.
 
 compile       the one way to compile a kernel, cached by the content of the sources
+doors         a kernel that checks its arguments when it is called from Python
+indices       proofs about indices, made where they enter and remembered until they change
 vectors       sixteen floats as a type: load, store, arithmetic
 lanes         rows of sixteen: sums, products, transposition
 elementary    exponentials, sines, logistic and tanh without a call

@@ -30,6 +30,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.doors import door
+from eventbook.kernels.machinery.indices import check_vectors, int64_vector
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -97,6 +99,17 @@ def _multiply_high(a, b):
     return a_high * b_high + (cross >> shift) + ((a_low * b_high + (cross & _LOW_32)) >> shift)
 
 
+def _check_bound(n):
+    if not 1 <= n < 2**63:
+        raise ValueError(f"n must be an integer in [1, 2^63), got {n}")
+
+
+def _check_numbered(index, out):
+    int64_vector(index, "index")
+    check_vectors(index=index, out=out)
+
+
+@door(lambda key, counter, n: _check_bound(n))
 @kernel(inline=True)
 def uniform_below(key, counter, n):
     """Uniform int64 in [0, n) for n >= 1, without modulo bias."""
@@ -175,6 +188,7 @@ def fill_uniform(key, first, out):
         out[i] = uniform(key, first + i)
 
 
+@door(lambda key, first, n, out: _check_bound(n))
 @kernel()
 def fill_below(key, first, n, out):
     """out[i] = uniform_below(key, first + i, n); out: (n,) int64."""
@@ -189,6 +203,7 @@ def fill_normal(key, first, out):
         out[i] = normal(key, first + i)
 
 
+@door(lambda key, index, out: _check_numbered(index, out))
 @kernel()
 def normals_at(key, index, out):
     """out[k] = normal(key, index[k]); index: (K,) int64, out: (K,) float."""
@@ -196,6 +211,7 @@ def normals_at(key, index, out):
         out[k] = normal(key, index[k])
 
 
+@door(lambda seed, index, out: _check_numbered(index, out))
 @kernel()
 def signs_at(seed, index, out):
     """out[k] = connection_sign(seed, index[k]); index: (K,) int64, out: (K,) float."""

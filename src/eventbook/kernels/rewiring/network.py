@@ -23,7 +23,9 @@ Layers are tuples of arrays of one dtype. Source: derived (backpropagation over 
 import numpy as np
 
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.doors import door, inside
 from eventbook.kernels.machinery.lanes import new_lanes
+from eventbook.kernels.rewiring.checks import check_loss, check_network
 from eventbook.kernels.rewiring.products import (
     gradients_of_lanes,
     lanes_of,
@@ -40,14 +42,19 @@ def activity_buffers(sizes, batch, dtype):
     return buffers
 
 
+@inside
 @kernel()
 def load_batch(images, chosen, out):
-    """Copy the chosen rows of images (images, n) into the lanes of out (n, lanes); other lanes stay zero."""
+    """Copy the chosen rows of images (images, n) into the lanes of out (n, lanes); other lanes stay zero.
+
+    Relies on chosen rows that exist, no more of them than lanes.
+    """
     for b in range(chosen.size):
         for i in range(out.shape[0]):
             out[i, b] = images[chosen[b], i]
 
 
+@inside
 @kernel()
 def rectify(z):
     """max(z, 0) in place."""
@@ -56,14 +63,16 @@ def rectify(z):
             z[i, b] = max(z[i, b], 0)
 
 
+@inside
 @kernel()
 def mask_inactive(delta, activity):
-    """Gradient through the ReLU: 0 where the unit was silent, in place."""
+    """Gradient through the ReLU: 0 where the unit was silent, in place. Relies on equal shapes."""
     for i in range(delta.shape[0]):
         for b in range(delta.shape[1]):
             delta[i, b] = delta[i, b] if activity[i, b] > 0 else 0
 
 
+@door(check_loss)
 @kernel()
 def softmax_cross_entropy(logits, labels, chosen, delta):
     """Mean cross entropy of the chosen examples, and its gradient to the logits in delta (classes, lanes)."""
@@ -83,6 +92,7 @@ def softmax_cross_entropy(logits, labels, chosen, delta):
     return loss / batch
 
 
+@door(check_network)
 @kernel()
 def network_gradients(images, labels, chosen, weight, index, activity, delta, gradient):
     """Mean cross entropy of a batch; dE/dw of every stored connection goes to `gradient`.

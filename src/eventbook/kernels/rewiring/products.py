@@ -25,7 +25,15 @@ Source: derived. Products are the ordinary ones of a sparse matrix; the layout i
 import numpy as np
 
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.doors import door, inside
 from eventbook.kernels.machinery.lanes import LANES, add_scaled, dot, new_lanes, transpose_block
+from eventbook.kernels.rewiring.checks import (
+    check_batch,
+    check_from_lanes,
+    check_gradients,
+    check_product,
+    check_weight_gradient,
+)
 
 
 @kernel(inline=True)
@@ -36,7 +44,10 @@ def lanes_of(batch):
 
 @kernel()
 def _transpose(x, rows, columns, out):
-    """out[j, i] = x[i, j] for i < rows, j < columns: blocks of 16 x 16 in registers, the rest one by one."""
+    """out[j, i] = x[i, j] for i < rows, j < columns: blocks of 16 x 16 in registers, the rest one by one.
+
+    Relies on arrays that are at least as large.
+    """
     whole = columns // LANES * LANES
     for first in range(0, rows, LANES):
         last = min(first + LANES, rows)
@@ -50,6 +61,7 @@ def _transpose(x, rows, columns, out):
                 out[j, i] = x[i, j]
 
 
+@door(check_batch)
 @kernel()
 def to_lanes(x):
     """(batch, n) -> (n, lanes), missing lanes zero."""
@@ -63,6 +75,7 @@ def to_lanes(x):
     return out
 
 
+@door(check_from_lanes)
 @kernel()
 def from_lanes(lanes, out):
     """(n, lanes) -> out (batch, n)."""
@@ -70,9 +83,13 @@ def from_lanes(lanes, out):
     _transpose(lanes, n, batch, out)
 
 
+@inside
 @kernel()
 def product_of_lanes(source, weight, index, out):
-    """out (n_out, lanes) = W source, for source (n_in, lanes) and connections sorted by row."""
+    """out (n_out, lanes) = W source, for source (n_in, lanes) and connections sorted by row.
+
+    Relies on indices in [0, n_in n_out), ascending.
+    """
     n_in = source.shape[0]
     out[:] = 0
     row, start = 0, 0
@@ -83,9 +100,13 @@ def product_of_lanes(source, weight, index, out):
         add_scaled(out, row, weight[k], source, index[k] - start)
 
 
+@inside
 @kernel()
 def gradients_of_lanes(outgoing, source, weight, index, gradient, incoming):
-    """gradient (K,) = dE/dw and incoming (n_in, lanes) = W^T outgoing, in one walk over the connections."""
+    """gradient (K,) = dE/dw and incoming (n_in, lanes) = W^T outgoing, in one walk over the connections.
+
+    Relies on indices in [0, n_in n_out), ascending.
+    """
     n_in = source.shape[0]
     incoming[:] = 0
     row, start = 0, 0
@@ -98,9 +119,13 @@ def gradients_of_lanes(outgoing, source, weight, index, gradient, incoming):
         add_scaled(incoming, col, weight[k], outgoing, row)
 
 
+@inside
 @kernel()
 def weight_gradient_of_lanes(outgoing, source, index, gradient):
-    """gradient (K,) = dE/dw alone, where the input needs no gradient."""
+    """gradient (K,) = dE/dw alone, where the input needs no gradient.
+
+    Relies on indices in [0, n_in n_out), ascending.
+    """
     n_in = source.shape[0]
     row, start = 0, 0
     for k in range(index.size):
@@ -110,6 +135,7 @@ def weight_gradient_of_lanes(outgoing, source, index, gradient):
         gradient[k] = dot(outgoing, row, source, index[k] - start)
 
 
+@door(check_product)
 @kernel()
 def sparse_product(x_lanes, weight, index, y):
     """Write y = x W^T for connections sorted by row.
@@ -126,12 +152,14 @@ def sparse_product(x_lanes, weight, index, y):
     from_lanes(y_lanes, y)
 
 
+@door(check_weight_gradient)
 @kernel()
 def sparse_weight_gradient(y_gradient, x_lanes, index, weight_gradient):
     """Write dE/dw of the K connections and of no other; y_gradient (batch, n_out), weight_gradient (K,)."""
     weight_gradient_of_lanes(to_lanes(y_gradient), x_lanes, index, weight_gradient)
 
 
+@door(check_gradients)
 @kernel()
 def sparse_gradients(y_gradient, x_lanes, weight, index, weight_gradient, x_gradient):
     """Write dE/dw of the K connections (K,) and dE/dx (batch, n_in) in one walk over the connections."""

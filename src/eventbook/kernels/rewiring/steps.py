@@ -29,7 +29,24 @@ the global budget. Floyd's method: Bentley and Floyd, Communications of the ACM 
 import numpy as np
 
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.doors import door
 from eventbook.kernels.machinery.random import derive, normal, normals_at, uniform, uniform_below
+from eventbook.kernels.rewiring.checks import (
+    check_connections,
+    check_dormant,
+    check_drop,
+    check_gradient,
+    check_half,
+    check_half_step,
+    check_insert,
+    check_keep,
+    check_layers,
+    check_parallel,
+    check_ranks,
+    check_refill,
+    check_step,
+    check_update,
+)
 
 _NOISE, _LOTTERY = 0, 1  # what a random number of one step is for
 
@@ -40,6 +57,7 @@ def step_key(seed, stream, step, purpose):
     return derive(derive(derive(seed, stream), step), purpose)
 
 
+@door(check_update)
 @kernel()
 def update_active(theta, gradient, index, seed, stream, step, learning_rate, l1, noise):
     """theta_k <- theta_k - eta (dE/dtheta_k + alpha) + sigma nu_k in place, where theta_k >= 0."""
@@ -54,6 +72,7 @@ def update_active(theta, gradient, index, seed, stream, step, learning_rate, l1,
             theta[k] = theta[k] if theta[k] < 0 else moved
 
 
+@door(check_keep)
 @kernel()
 def keep_where(keep, values, index):
     """Move the connections with keep[k] to the front, in order; return how many they are."""
@@ -64,6 +83,7 @@ def keep_where(keep, values, index):
     return kept
 
 
+@door(check_drop)
 @kernel()
 def drop_negative(theta, index):
     """Move the connections with theta >= 0 to the front, in order; return how many they are.
@@ -78,6 +98,7 @@ def drop_negative(theta, index):
     return kept
 
 
+@door(check_ranks)
 @kernel()
 def distinct_ranks(n, size, key, ranks):
     """Fill ranks[:n] with a uniform random subset of {0, ..., size - 1}, ascending (n <= size).
@@ -114,6 +135,7 @@ def distinct_ranks(n, size, key, ranks):
             count += 1
 
 
+@door(check_dormant)
 @kernel()
 def ranks_to_dormant(ranks, taken):
     """Turn sorted ranks among indices not in sorted `taken` into these, in place."""
@@ -124,6 +146,7 @@ def ranks_to_dormant(ranks, taken):
         ranks[j] += passed
 
 
+@door(check_insert)
 @kernel()
 def insert_at_zero(theta, index, kept, new):
     """Merge ascending `new` connections at theta = 0 into the first `kept`, from the back and in place."""
@@ -138,6 +161,7 @@ def insert_at_zero(theta, index, kept, new):
         k -= 1
 
 
+@door(check_refill)
 @kernel()
 def refill(theta, index, kept, potential, key):
     """Fill the places behind the first `kept` with dormant connections, drawn uniformly."""
@@ -148,6 +172,7 @@ def refill(theta, index, kept, potential, key):
         insert_at_zero(theta, index, kept, new)
 
 
+@door(check_connections)
 @kernel()
 def rewire(theta, index, potential, seed, stream, step):
     """Drop and refill; the dropped take part in the lottery. Returns their number."""
@@ -157,6 +182,7 @@ def rewire(theta, index, potential, seed, stream, step):
     return theta.size - kept
 
 
+@door(check_half)
 @kernel()
 def rewire_excluding_dropped(theta, index, potential, seed, stream, step):
     """Drop and refill; a connection dropped in this very step takes no part in the lottery (needs 2 K <=
@@ -173,6 +199,7 @@ def rewire_excluding_dropped(theta, index, potential, seed, stream, step):
     return n
 
 
+@door(check_step)
 @kernel()
 def deep_r_step(theta, index, gradient, potential, seed, stream, step, learning_rate, l1, noise):
     """One step of DEEP R in place.
@@ -195,6 +222,7 @@ def deep_r_step(theta, index, gradient, potential, seed, stream, step, learning_
     return rewire(theta, index, potential, seed, stream, step)
 
 
+@door(check_half_step)
 @kernel()
 def deep_r_step_excluding_dropped(
     theta, index, gradient, potential, seed, stream, step, learning_rate, l1, noise
@@ -204,6 +232,7 @@ def deep_r_step_excluding_dropped(
     return rewire_excluding_dropped(theta, index, potential, seed, stream, step)
 
 
+@door(check_gradient)
 @kernel()
 def soft_deep_r_step(theta, gradient, seed, stream, step, learning_rate, l1, noise, theta_min):
     """One step of soft-DEEP R over all M connections, in place, clipped at theta_min (as the authors do).
@@ -216,6 +245,7 @@ def soft_deep_r_step(theta, gradient, seed, stream, step, learning_rate, l1, noi
         theta[k] = max(theta[k] - drift + noise * normal(key, k), theta_min)
 
 
+@door(check_gradient)
 @kernel()
 def soft_deep_r_step_reflecting(theta, gradient, seed, stream, step, learning_rate, l1, noise, theta_min):
     """As `soft_deep_r_step`, but reflected at theta_min: less biased at coarse steps."""
@@ -226,6 +256,7 @@ def soft_deep_r_step_reflecting(theta, gradient, seed, stream, step, learning_ra
         theta[k] = moved if moved >= theta_min else 2.0 * theta_min - moved
 
 
+@door(check_layers)
 @kernel()
 def draw_layers(n, score, room, seed, stream, step):
     """Assign n new connections to layers: layer l with probability proportional to score[l] while it has
@@ -256,6 +287,7 @@ def draw_layers(n, score, room, seed, stream, step):
     return counts
 
 
+@door(check_parallel)
 @kernel()
 def count_active(theta, index, potential):
     """Number of connections with theta >= 0; -1 if indices are not strictly ascending within [0,

@@ -1,5 +1,7 @@
 """Deep Rewiring: networks that never have more than K connections, and the methods it is compared with.
 
+wiring               which connections a layer has: drawn, proved, loaded
+state                loading a state whole or not at all
 sparse_linear        a layer on a list of connections, with fixed signs or free ones
 soft_linear          a layer whose dormant connections keep a parameter (soft DEEP R)
 sparsify             the same for the weights of any module

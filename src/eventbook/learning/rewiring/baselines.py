@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from eventbook.kernels.rewiring.steps import insert_at_zero, keep_where, refill, step_key
 from eventbook.learning.rewiring.deep_r import sparse_connections
 from eventbook.learning.rewiring.soft_linear import SoftSparseLinear
-from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, check_seed, resolve_budget
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear
+from eventbook.learning.rewiring.wiring import check_count, check_seed, resolve_budget
 
 
 def connectivity_of(model: nn.Module) -> float:
@@ -88,8 +90,7 @@ class SET(torch.optim.SGD):
     ) -> None:
         if not 0.0 < fraction < 1.0:
             raise ValueError(f"fraction must be in (0, 1), got {fraction}")
-        if every < 1:
-            raise ValueError(f"every must be >= 1, got {every}")
+        check_count("every", every)
         self.layers: list[FreeSparseLinear] = _layers(model, FreeSparseLinear)
         super().__init__([m.value for m in self.layers], lr=lr)
         self.fraction, self.every, self.seed = fraction, every, check_seed(seed)
@@ -101,6 +102,7 @@ class SET(torch.optim.SGD):
         if (self.steps + 1) % self.every == 0:
             for number, layer in enumerate(self.layers):
                 self.total_rewired += self._replace(number, layer)
+                increment_version((layer.value, layer.index))
         self.steps += 1
         return loss
 
@@ -110,7 +112,7 @@ class SET(torch.optim.SGD):
         drop = int(self.fraction * value.size)
         keep = np.ones(value.size, np.bool_)
         keep[np.argpartition(np.abs(value), drop)[:drop]] = False
-        return int(keep_where(keep, value, layer.index.numpy()))
+        return int(keep_where(keep, value, layer.proved(layer.value).numpy()))
 
     def _replace(self, number: int, layer: FreeSparseLinear) -> int:
         kept = self._drop_smallest(layer)
@@ -137,10 +139,10 @@ class RigL(SET):
     def _listener(self, number: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def after_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if (self.steps + 1) % self.every == 0 and output.requires_grad:
-                x = inputs[0].detach().flatten(0, -2)
+                x = inputs[0].detach().reshape(-1, inputs[0].shape[-1])
 
                 def after_backward(gradient: Tensor) -> None:
-                    dense = gradient.flatten(0, -2).T @ x
+                    dense = gradient.reshape(-1, gradient.shape[-1]).T @ x
                     self._dense[number] = self._dense.get(number, 0) + dense
 
                 output.register_hook(after_backward)
@@ -156,11 +158,13 @@ class RigL(SET):
             raise RuntimeError(
                 "RigL needs a forward and backward pass between steps, found no dense gradient"
             )
-        kept = self._drop_smallest(layer)
-        index = layer.index.numpy()
         size = self._dense.pop(number).abs().numpy().reshape(-1)
-        size[index[:kept]] = -1.0
+        kept = self._drop_smallest(layer)
         grow = layer.budget - kept
+        if grow == 0:  # a fraction of so few connections is none
+            return 0
+        index = layer.index.numpy()
+        size[index[:kept]] = -1.0
         new = np.sort(np.argpartition(size, size.size - grow)[size.size - grow :])
         insert_at_zero(layer.value.detach().numpy(), index, kept, new)
         return grow
@@ -183,8 +187,7 @@ class MagnitudePruning(torch.optim.SGD):
             raise ValueError(
                 f"connectivities must have {len(self.layers)} entries, got {len(connectivities)}"
             )
-        if prune_at < 1:
-            raise ValueError(f"prune_at must be >= 1, got {prune_at}")
+        check_count("prune_at", prune_at)
         super().__init__([m.weight for m in self.layers], lr=lr)
         sizes = [m.weight.numel() for m in self.layers]
         self.budgets = [resolve_budget(p, None, n) for p, n in zip(connectivities, sizes, strict=True)]
@@ -209,8 +212,8 @@ class L1Shrinkage(torch.optim.SGD):
     """Dense proximal SGD: after each step weights shrink by eta alpha and stop at zero."""
 
     def __init__(self, model: nn.Module, lr: float, l1: float) -> None:
-        if l1 < 0:
-            raise ValueError(f"l1 must be >= 0, got {l1}")
+        if not 0.0 <= l1 < float("inf"):
+            raise ValueError(f"l1 must be finite and >= 0, got {l1}")
         super().__init__([m.weight for m in _layers(model, nn.Linear)], lr=lr)
         self.l1 = l1
 

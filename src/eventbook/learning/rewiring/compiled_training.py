@@ -10,6 +10,7 @@ Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018 (DEEP R).
 
 # mypy: disable-error-code="no-untyped-def"
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,10 @@ from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, SparseLi
 
 @kernel()
 def _signed(theta, index, seed, sign, weight):
-    """Signs of the stored connections, and weights w = s theta (0 where theta < 0)."""
+    """Signs of the stored connections, and weights w = s theta (0 where theta < 0).
+
+    Relies on vectors of one length.
+    """
     for k in range(theta.size):
         sign[k] = connection_sign(seed, index[k])
         weight[k] = sign[k] * theta[k] if theta[k] >= 0 else 0.0
@@ -42,7 +46,10 @@ def _deep_r_epoch(
     rewire_every, sign, weight, gradient, activity, delta,
 ):  # fmt: skip
     """One epoch of DEEP R. Returns total loss, connections replaced in all and by the last step, and how
-    often a layer missed its budget."""
+    often a layer missed its budget.
+
+    Relies on data and layers that fit each other, on proved indices and on an order of existing images.
+    """
     loss, replaced, latest, violations = 0.0, 0, 0, 0
     for number in range(order.size // batch):
         step = first_step + number
@@ -66,7 +73,7 @@ def _deep_r_epoch(
 
 @kernel()
 def _fixed_epoch(images, labels, order, batch, value, index, lr, gradient, activity, delta):
-    """One epoch of SGD on a wiring that stays. Returns total loss."""
+    """One epoch of SGD on a wiring that stays. Returns total loss. Relies on the same as `_deep_r_epoch`."""
     loss = 0.0
     for number in range(order.size // batch):
         chosen = order[number * batch : (number + 1) * batch]
@@ -88,6 +95,12 @@ def _layers(model: nn.Module, kind: type) -> list[Any]:
             f"model must alternate {kind.__name__} without bias and ReLU, as sparse_mlp builds it; "
             "use train() for others"
         )
+    for number, (below, above) in enumerate(pairwise(layers), 1):
+        if above.in_features != below.out_features or above.values.dtype != below.values.dtype:
+            raise ValueError(
+                f"layer {number} must take the {below.out_features} outputs of the one before, "
+                f"{below.values.dtype}, got {above.in_features} inputs, {above.values.dtype}"
+            )
     return layers
 
 
@@ -101,15 +114,6 @@ def _check_data(x: NDArray[Any], t: NDArray[Any], layers: list[Any]) -> None:
         raise ValueError(f"labels must be (images,) of int64, got {t.shape} of {t.dtype}")
     if t.min() < 0 or t.max() >= classes:
         raise ValueError(f"labels must be in 0..{classes - 1}, got {t.min()}..{t.max()}")
-
-
-def _check_indices(layers: list[Any]) -> None:
-    """BudgetError unless every layer has strictly ascending indices of potential connections."""
-    for number, layer in enumerate(layers):
-        if count_active(layer.values.detach().numpy(), layer.index.numpy(), layer.potential) < 0:
-            raise BudgetError(
-                f"layer {number} must have ascending indices below {layer.potential}, got others"
-            )
 
 
 def _rates_of(optimizer: DeepR | FixedRandom) -> dict[str, Any]:
@@ -144,11 +148,11 @@ def train_compiled(
     ------
     ValueError
         If the model is not a bias-free ReLU network of sparse layers, if the optimiser is neither `DeepR`
-        (per layer) nor `FixedRandom`, or not one of this model, or has other rates in other layers, or if
-        images or labels do not fit the model.
+        (per layer) nor `FixedRandom`, or not one of this model, or has other rates in other layers, if
+        images or labels do not fit the model, or if the indices of a layer are corrupt before an epoch
+        (nothing is then read through them).
     BudgetError
-        If a layer ever has not exactly K active connections after rewiring, or its indices are corrupt before
-        an epoch (nothing is then read through them).
+        If a layer ever has not exactly K active connections after rewiring.
     """
     if type(optimizer) not in (DeepR, FixedRandom):
         raise ValueError(
@@ -159,17 +163,16 @@ def train_compiled(
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if [id(parameter) for parameter in trained] != [id(layer.values) for layer in layers]:
         raise ValueError("optimizer must be one of this model, got the parameters of another")
-    values = tuple(layer.values.detach().numpy() for layer in layers)
     x, t = images.contiguous().numpy(), labels.contiguous().numpy()
     _check_data(x, t, layers)
-    scratch = _Scratch(layers, values, batch_size)
     history = []
     for epoch in range(epochs):
         if learning_rates is not None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rates(epoch)
         group = _rates_of(optimizer)
-        _check_indices(layers)
+        values = tuple(layer.values.detach().numpy() for layer in layers)
+        scratch = _Scratch(layers, values, batch_size)  # anew: a callback may have loaded another wiring
         order = epoch_order(len(images), epoch, seed).numpy()
         steps = len(order) // batch_size
         if isinstance(optimizer, DeepR):
@@ -196,7 +199,9 @@ class _Scratch:
     def __init__(self, layers: list[Any], values: tuple[NDArray[Any], ...], batch_size: int) -> None:
         sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
         dtype = values[0].dtype
-        self.index = tuple(layer.index.numpy() for layer in layers)
+        self.index = tuple(
+            layer.proved(layer.values, f"layer {number}").numpy() for number, layer in enumerate(layers)
+        )
         self.sign, self.weight, self.gradient = (tuple(map(np.empty_like, values)) for _ in range(3))
         self.activity = activity_buffers(sizes, batch_size, dtype)
         self.delta = activity_buffers(sizes, batch_size, dtype)

@@ -43,8 +43,9 @@ from eventbook.kernels.rewiring.steps import (
     update_active,
 )
 from eventbook.learning.rewiring.soft_linear import SoftSparseLinear
-from eventbook.learning.rewiring.sparse_linear import SparseLinear, check_seed, replace_data
+from eventbook.learning.rewiring.sparse_linear import SparseLinear
 from eventbook.learning.rewiring.sparsify import SparseWeight, sparsify
+from eventbook.learning.rewiring.wiring import Wired, check_count, check_seed, replace_data
 
 __all__ = [
     "BudgetError",
@@ -71,7 +72,7 @@ class Connections(NamedTuple):
     """The connections of one weight matrix: where `index` lives, and the parameter."""
 
     name: str
-    home: Any  # SparseLinear or SparseWeight: has `index` (K,) and `potential`
+    home: Wired  # SparseLinear or SparseWeight
     theta: nn.Parameter
 
 
@@ -103,6 +104,8 @@ def temperature_from_gdnoise(lr: float, gdnoise: float) -> float:
 
 def gdnoise_from_temperature(lr: float, temperature: float) -> float:
     """The inverse of `temperature_from_gdnoise` at the same learning rate."""
+    if not (lr > 0.0 and temperature >= 0.0):
+        raise ValueError(f"lr must be > 0 and temperature >= 0, got {lr} and {temperature}")
     return (2 * temperature / lr) ** 0.5
 
 
@@ -144,6 +147,15 @@ class _Stepping(torch.optim.Optimizer):
     def _own_state(self) -> dict[str, Any]:
         return {"seed": self.seed, "steps": self.steps}
 
+    def _judge_own_state(self, state: dict[str, Any]) -> None:
+        """ValueError unless it is a state of this kind of optimiser."""
+        if set(state) != set(self._own_state()):
+            raise ValueError(
+                f"state_dict must come from {type(self).__name__}, with {', '.join(self._own_state())}, "
+                f"got {', '.join(state)}"
+            )
+        check_seed(state["seed"])
+
     def _set_own_state(self, state: dict[str, Any]) -> None:
         self.seed, self.steps = state["seed"], state["steps"]
 
@@ -157,8 +169,10 @@ class _Stepping(torch.optim.Optimizer):
             raise ValueError(
                 f"state_dict must come from {type(self).__name__}, got keys {sorted(state_dict)}"
             )
+        own = state_dict["rewiring"]
+        self._judge_own_state(own)
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "rewiring"})
-        self._set_own_state(state_dict["rewiring"])
+        self._set_own_state(own)
 
 
 class DeepR(_Stepping):
@@ -214,8 +228,7 @@ class DeepR(_Stepping):
             raise ValueError(
                 "model must have sparse layers (SparseLinear or sparsify(model, ...)), found none"
             )
-        if rewire_every < 1:
-            raise ValueError(f"rewire_every must be >= 1, got {rewire_every}")
+        check_count("rewire_every", rewire_every)
         groups = [{"params": [c.theta], "name": c.name} for c in self.connections]
         defaults = {"lr": lr, "l1": l1, "temperature": temperature, "gdnoise": gdnoise}
         super().__init__(groups, defaults, seed)
@@ -230,13 +243,12 @@ class DeepR(_Stepping):
         self.rewired, self.total_rewired = state["rewired"], state["total_rewired"]
 
     def active(self) -> list[int]:
-        """Active connections (theta >= 0) of each layer, counted; -1 for a layer whose indices are
-        corrupt."""
+        """Active connections (theta >= 0) of each layer, counted."""
         return self._count(self._arrays())
 
     def _count(self, arrays: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> list[int]:
         return [
-            count_active(theta, index, c.home.potential)
+            count_active.kernel(theta, index, c.home.potential)
             for (theta, index), c in zip(arrays, self.connections, strict=True)
         ]
 
@@ -253,26 +265,30 @@ class DeepR(_Stepping):
             theta, group = self.connections[layer].theta, self.param_groups[layer]
             if theta.grad is not None:
                 gradient = theta.grad.contiguous().numpy()
-                lr, l1 = float(group["lr"]), float(group["l1"])
-                update_active(values, gradient, index, self.seed, layer, self.steps, lr, l1, noise_of(group))
+                if gradient.shape != values.shape:
+                    raise ValueError(f"theta.grad must be {values.shape} like theta, got {gradient.shape}")
+                lr, l1, noise = float(group["lr"]), float(group["l1"]), noise_of(group)
+                update_active.kernel(values, gradient, index, self.seed, layer, self.steps, lr, l1, noise)
                 increment_version(theta)
         rewiring = (self.steps + 1) % self.rewire_every == 0
         self.rewired = self._rewire(arrays) if rewiring else 0
         self.total_rewired += self.rewired
-        self._check(self._count(arrays), exact=rewiring)
+        self._check(self._count(arrays), exact=rewiring)  # which walks through all indices
+        for c in self.connections:
+            c.home.keeps_proof()
         self.steps += 1
         return loss
 
     def _arrays(self) -> list[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Theta and index of each layer, on the storage of the tensors."""
-        return [(c.theta.detach().numpy(), c.home.index.numpy()) for c in self.connections]
+        """Theta and proved index of each layer, on the storage of the tensors."""
+        return [(c.theta.detach().numpy(), c.home.proved(c.theta, c.name).numpy()) for c in self.connections]
 
     def _rewire(self, arrays: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> int:
         """Drop and refill every layer, keeping `arrays` up to date; returns how many were replaced."""
         rewired = 0
         for layer, (theta, index) in enumerate(arrays):
             home = self.connections[layer].home
-            replaced = rewire(theta, index, home.potential, self.seed, layer, self.steps)
+            replaced = rewire.kernel(theta, index, home.potential, self.seed, layer, self.steps)
             if replaced:
                 increment_version(home.index)
                 rewired += replaced
@@ -301,25 +317,35 @@ class GlobalDeepR(DeepR):
     def _own_state(self) -> dict[str, Any]:
         return {**super()._own_state(), "score": self.score.tolist()}
 
+    def _judge_own_state(self, state: dict[str, Any]) -> None:
+        super()._judge_own_state(state)
+        score, most = np.array(state["score"], np.float64), sum(c.home.potential for c in self.connections)
+        if score.shape != self.score.shape or not (score > 0).all() or score.sum() > most:
+            raise ValueError(
+                f"score must be the connections of {len(self.score)} layers, {most} at most, got {score}"
+            )
+
     def _set_own_state(self, state: dict[str, Any]) -> None:
         super()._set_own_state(state)
         self.score = np.array(state["score"], np.float64)
         self.budget = int(self.score.sum())
 
     def _rewire(self, arrays: list[tuple[NDArray[Any], NDArray[np.int64]]]) -> int:
-        kept = np.array([drop_negative(theta, index) for theta, index in arrays])
+        kept = np.array([drop_negative.kernel(theta, index) for theta, index in arrays])
         missing = self.budget - int(kept.sum())
         if missing == 0:
             return 0
         room = np.array([home.potential for _, home, _ in self.connections]) - kept
         lottery = len(self.connections)  # a stream of its own, beside those of the layers
-        added = draw_layers(missing, self.score, room, self.seed, lottery, self.steps)
-        for layer, (_, home, theta) in enumerate(self.connections):
+        added = draw_layers.kernel(missing, self.score, room, self.seed, lottery, self.steps)
+        for layer, (name, home, theta) in enumerate(self.connections):
             old, size = int(kept[layer]), int(kept[layer] + added[layer])
+            if size > home.potential:  # the lottery would look for connections for ever
+                raise BudgetError(f"layer {name!r} got {size} connections, expected {home.potential} at most")
             index, values = home.index.new_empty(size), theta.data.new_empty(size)
             index[:old], values[:old] = home.index[:old], theta.data[:old]
             key = np.uint64(step_key(self.seed, layer, self.steps, 1))
-            refill(values.numpy(), index.numpy(), old, home.potential, key)
+            refill.kernel(values.numpy(), index.numpy(), old, home.potential, key)
             home.index = index
             replace_data(theta, values)
             arrays[layer] = values.numpy(), index.numpy()
@@ -377,8 +403,10 @@ class SoftDeepR(_Stepping):
         for number, (group, layer) in enumerate(zip(self.param_groups, self.layers, strict=True)):
             theta = layer.theta
             if theta.grad is not None:
+                if not theta.is_contiguous():
+                    theta.data = theta.data.contiguous()  # the kernel writes to it in place
                 soft_deep_r_step(
-                    theta.detach().numpy().reshape(-1),
+                    theta.detach().view(-1).numpy(),
                     theta.grad.contiguous().numpy().reshape(-1),
                     self.seed,
                     number,

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from eventbook.kernels.machinery.random import derive
-from eventbook.learning.rewiring.sparse_linear import SparseLinear, check_seed, half_normal
+from eventbook.learning.rewiring.sparse_linear import SparseLinear
+from eventbook.learning.rewiring.wiring import check_count, check_seed, half_normal
 
 
 class _Layer(Protocol):
@@ -111,6 +112,7 @@ def exponential_decay(start: float, factor: float) -> Callable[[int], float]:
 
 def halving_until(start: float, every: int, floor: float) -> Callable[[int], float]:
     """Learning rate halved every few epochs until it is below `floor` (recipe of Liu et al. 2018)."""
+    check_count("every", every)
 
     def rate(epoch: int) -> float:
         lr = start
@@ -131,7 +133,8 @@ def check_training(images: Tensor, labels: Tensor, batch_size: int) -> None:
     """ValueError unless there is a label for every image and a batch fits into them."""
     if len(images) != len(labels):
         raise ValueError(f"images and labels must be equally many, got {len(images)} and {len(labels)}")
-    if not 1 <= batch_size <= len(images):
+    check_count("batch_size", batch_size)
+    if batch_size > len(images):
         raise ValueError(f"batch_size must be between 1 and {len(images)} images, got {batch_size}")
 
 
@@ -202,6 +205,9 @@ def accuracy(
     batch_size: int = 500,
 ) -> float:
     """Fraction of images whose class is the largest output."""
+    if len(images) == 0:
+        raise ValueError("images must be at least one, got none")
+    check_training(images, labels, min(batch_size, len(images)))
     was_training = model.training
     model.eval()
     hits = sum(

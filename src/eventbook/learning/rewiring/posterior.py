@@ -47,7 +47,11 @@ from eventbook.kernels.rewiring.steps import (
     step_key,
     update_active,
 )
+from eventbook.learning.rewiring.deep_r import soft_theta_min, temperature_from_gdnoise
+from eventbook.learning.rewiring.wiring import check_count, check_seed, resolve_budget
 
+MOST = 24  # potential connections: 2^M configurations are counted
+CELLS = 100_000  # of the grid of `clip_rule_exact`: a few seconds
 UPPER = 12.0  # end of the quadrature; the density is negligible there for energies of order T
 NODES = 80
 
@@ -77,7 +81,9 @@ def least_squares_problem(
 
 
 def total_variation(p: Float[Array, "n"], q: Float[Array, "n"]) -> float:
-    """Half the sum of absolute differences."""
+    """Half the sum of absolute differences; ValueError unless p and q have the same events."""
+    if np.shape(p) != np.shape(q):
+        raise ValueError(f"q must have the shape of p, {np.shape(p)}, got {np.shape(q)}")
     return float(np.abs(np.asarray(p) - np.asarray(q)).sum() / 2)
 
 
@@ -121,12 +127,35 @@ def _exact(
     return probability / probability.sum(), mean_theta / probability.sum()
 
 
-def _check_problem(hessian: Array, linear: Array, sign: Array, temperature: float) -> None:
+def _check_problem(hessian: Array, linear: Array, sign: Array, l1: float, temperature: float) -> None:
     m = linear.size
+    if linear.shape != (m,) or not 1 <= m <= MOST:
+        raise ValueError(f"linear must be a vector of 1 to {MOST} numbers, got shape {linear.shape}")
     if hessian.shape != (m, m) or sign.shape != (m,):
         raise ValueError(f"hessian must be ({m}, {m}) and sign ({m},), got {hessian.shape} and {sign.shape}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
+    if not (np.isfinite(hessian).all() and np.isfinite(linear).all()):
+        raise ValueError("hessian and linear must be finite, got inf or nan")
+    if not np.allclose(hessian, hessian.T):
+        raise ValueError("hessian must be symmetric, got another matrix")
+    if not np.isin(sign, (-1, 1)).all():
+        raise ValueError(f"sign must be -1 or 1, got {sign}")
+    if not np.isfinite(l1):
+        raise ValueError(f"l1 must be finite, got {l1}")
+    _check_positive(temperature=temperature)
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0.0 < number < np.inf:
+            raise ValueError(f"{name} must be > 0 and finite, got {number}")
+
+
+def _recorded_from(steps: int, burn_in: float) -> int:
+    """First step that is recorded; ValueError unless there is one."""
+    check_count("steps", steps)
+    if not 0.0 <= burn_in < 1.0:
+        raise ValueError(f"burn_in must be in [0, 1), a fraction of the steps, got {burn_in}")
+    return int(burn_in * steps)
 
 
 def exact_configuration_probabilities(
@@ -142,7 +171,8 @@ def exact_configuration_probabilities(
 
     Costs NODES^K evaluations per configuration: meant for K <= 3.
     """
-    _check_problem(hessian, linear, sign, temperature)
+    _check_problem(hessian, linear, sign, l1, temperature)
+    resolve_budget(None, budget, linear.size)
     configurations = list(combinations(range(linear.size), budget))
     return _exact(configurations, hessian, linear, sign, l1, temperature, 1.0)
 
@@ -157,14 +187,20 @@ def exact_pattern_probabilities(
 ) -> tuple[Float[Array, "configurations"], Float[Array, "M"]]:
     """Stationary law of soft-DEEP R as eta -> 0: P(c) over all 2^M patterns, and E[[theta]_+]; meant for M
     <= 3."""
-    _check_problem(hessian, linear, sign, temperature)
+    _check_problem(hessian, linear, sign, l1, temperature)
+    _check_wall(theta_min)
     configurations = [c for size in range(linear.size + 1) for c in combinations(range(linear.size), size)]
     return _exact(configurations, hessian, linear, sign, l1, temperature, -theta_min)
 
 
+def _check_wall(theta_min: float) -> None:
+    if not -np.inf < theta_min < 0:
+        raise ValueError(f"theta_min must be < 0, got {theta_min}")
+
+
 @kernel()
 def _gradient_of_active(theta, index, hessian, linear, sign, gradient):
-    """dE/dtheta of the stored connections."""
+    """dE/dtheta of the stored connections. Relies on indices below the size of the problem."""
     for k in range(index.size):
         slope = -linear[index[k]]
         for j in range(index.size):
@@ -175,7 +211,8 @@ def _gradient_of_active(theta, index, hessian, linear, sign, gradient):
 @kernel()
 def _record(theta, index, budget, counts, mean_theta):
     """Count the configuration, add [theta]_+; returns 1 if the number of active connections is not the
-    budget."""
+    budget. Relies on indices below the size of the problem.
+    """
     configuration, active = 0, 0
     for k in range(index.size):
         if theta[k] >= 0:
@@ -188,6 +225,7 @@ def _record(theta, index, budget, counts, mean_theta):
 
 @kernel()
 def _hard_chain(theta, index, hessian, linear, sign, l1, lr, noise, steps, burn_in, seed, counts, mean):
+    """Relies on indices below the size of the problem, which `_run` makes."""
     gradient, violations = np.empty_like(theta), 0
     for step in range(steps):
         _gradient_of_active(theta, index, hessian, linear, sign, gradient)
@@ -199,6 +237,7 @@ def _hard_chain(theta, index, hessian, linear, sign, l1, lr, noise, steps, burn_
 
 @kernel()
 def _excluding_chain(theta, index, hessian, linear, sign, l1, lr, noise, steps, burn_in, seed, counts, mean):
+    """Relies on indices below the size of the problem, which `_run` makes."""
     gradient, violations = np.empty_like(theta), 0
     for step in range(steps):
         _gradient_of_active(theta, index, hessian, linear, sign, gradient)
@@ -210,7 +249,10 @@ def _excluding_chain(theta, index, hessian, linear, sign, l1, lr, noise, steps, 
 
 @kernel()
 def _biased_step(theta, index, gradient, potential, seed, stream, step, learning_rate, l1, noise):
-    """A wrong DEEP R, for a negative control: every other lottery goes to the first dormant connections."""
+    """A wrong DEEP R, for a negative control: every other lottery goes to the first dormant connections.
+
+    Relies on ascending indices below `potential`.
+    """
     update_active(theta, gradient, index, seed, stream, step, learning_rate, l1, noise)
     kept = drop_negative(theta, index)
     key = step_key(seed, stream, step, 1)
@@ -224,6 +266,7 @@ def _biased_step(theta, index, gradient, potential, seed, stream, step, learning
 
 @kernel()
 def _biased_chain(theta, index, hessian, linear, sign, l1, lr, noise, steps, burn_in, seed, counts, mean):
+    """Relies on indices below the size of the problem, which `_run` makes."""
     gradient, violations = np.empty_like(theta), 0
     for step in range(steps):
         _gradient_of_active(theta, index, hessian, linear, sign, gradient)
@@ -237,6 +280,7 @@ def _biased_chain(theta, index, hessian, linear, sign, l1, lr, noise, steps, bur
 def _soft_chain(
     theta, index, hessian, linear, sign, l1, lr, noise, theta_min, steps, burn_in, seed, counts, mean
 ):
+    """Relies on indices below the size of the problem, which `_run` makes."""
     gradient, violations = np.empty_like(theta), 0
     for step in range(steps):
         _gradient_of_active(theta, index, hessian, linear, sign, gradient)
@@ -248,9 +292,10 @@ def _soft_chain(
 
 
 def _run(chain, hessian, linear, sign, stored, settings, steps, burn_in, seed) -> Chain:
+    resolve_budget(None, stored, linear.size)
+    recorded_from, seed = _recorded_from(steps, burn_in), check_seed(seed)
     counts, mean_theta = np.zeros(2**linear.size, np.int64), np.zeros(linear.size)
     theta, index = np.zeros(stored), np.arange(stored, dtype=np.int64)
-    recorded_from = int(burn_in * steps)
     violations = chain(
         theta, index, hessian, linear, sign, *settings, steps, recorded_from, seed, counts, mean_theta
     )
@@ -258,6 +303,7 @@ def _run(chain, hessian, linear, sign, stored, settings, steps, burn_in, seed) -
 
 
 def _langevin_noise(learning_rate: float, temperature: float) -> float:
+    _check_positive(learning_rate=learning_rate, temperature=temperature)
     return float(np.sqrt(2 * learning_rate * temperature))
 
 
@@ -285,7 +331,7 @@ def sample_deep_r(
     burn_in
         Fraction of the steps that is not recorded.
     """
-    _check_problem(hessian, linear, sign, temperature)
+    _check_problem(hessian, linear, sign, l1, temperature)
     settings = (l1, learning_rate, _langevin_noise(learning_rate, temperature))
     return _run(_hard_chain, hessian, linear, sign, budget, settings, steps, burn_in, seed)
 
@@ -304,7 +350,7 @@ def sample_deep_r_excluding_dropped(
     seed: int = 0,
 ) -> Chain:
     """As `sample_deep_r`, with the lottery among connections that were not just dropped (2 K <= M)."""
-    _check_problem(hessian, linear, sign, temperature)
+    _check_problem(hessian, linear, sign, l1, temperature)
     if 2 * budget > linear.size:
         raise ValueError(f"budget must be at most M/2 = {linear.size / 2} for this lottery, got {budget}")
     settings = (l1, learning_rate, _langevin_noise(learning_rate, temperature))
@@ -325,7 +371,7 @@ def sample_biased_deep_r(
     seed: int = 0,
 ) -> Chain:
     """A negative control: every other lottery goes to the first dormant one, and the law comes out wrong."""
-    _check_problem(hessian, linear, sign, temperature)
+    _check_problem(hessian, linear, sign, l1, temperature)
     settings = (l1, learning_rate, _langevin_noise(learning_rate, temperature))
     return _run(_biased_chain, hessian, linear, sign, budget, settings, steps, burn_in, seed)
 
@@ -344,9 +390,8 @@ def sample_soft_deep_r(
     seed: int = 0,
 ) -> Chain:
     """Run soft-DEEP R, reflecting at theta_min, on the quadratic energy, float64."""
-    _check_problem(hessian, linear, sign, temperature)
-    if not theta_min < 0:
-        raise ValueError(f"theta_min must be < 0, got {theta_min}")
+    _check_problem(hessian, linear, sign, l1, temperature)
+    _check_wall(theta_min)
     settings = (l1, learning_rate, _langevin_noise(learning_rate, temperature), theta_min)
     return _run(_soft_chain, hessian, linear, sign, linear.size, settings, steps, burn_in, seed)
 
@@ -367,8 +412,13 @@ def reflected_langevin(
 ) -> Float[Array, "samples"]:
     """One connection with zero loss, reflected at 0: its density is beta exp(-beta theta), beta = alpha /
     T."""
+    _check_positive(l1=l1)
+    check_count("samples", samples)
+    check_count("thin", thin)
     out = np.empty(samples)
-    _reflected_chain(l1, learning_rate, _langevin_noise(learning_rate, temperature), seed, thin, out)
+    _reflected_chain(
+        l1, learning_rate, _langevin_noise(learning_rate, temperature), check_seed(seed), thin, out
+    )
     return out
 
 
@@ -400,16 +450,16 @@ def clip_rule_occupancy(
     The rule is exact for fine steps; one noise step over the length 1 / beta is 2 l1 / gdnoise. All
     connections start uniformly on the whole of [theta_min, 1 / beta].
     """
-    temperature = learning_rate * gdnoise**2 / 2
-    if not (0.0 < connectivity < 1.0 and l1 > 0 and temperature > 0):
-        raise ValueError(
-            "connectivity must be in (0, 1) and l1, gdnoise, learning_rate > 0, "
-            f"got {connectivity}, {l1}, {gdnoise}, {learning_rate}"
-        )
-    theta_min = -(1 - connectivity) / connectivity * temperature / l1
+    _check_positive(l1=l1, gdnoise=gdnoise, learning_rate=learning_rate)
+    check_count("connections", connections)
+    recorded_from = _recorded_from(steps, burn_in)
+    temperature = temperature_from_gdnoise(learning_rate, gdnoise)
+    theta_min = soft_theta_min(connectivity, l1, temperature)
     theta = np.random.default_rng(seed).uniform(theta_min, temperature / l1, connections)
     noise = learning_rate * gdnoise
-    return float(_occupancy(theta, l1, learning_rate, noise, theta_min, steps, int(burn_in * steps), seed))
+    return float(
+        _occupancy(theta, l1, learning_rate, noise, theta_min, steps, recorded_from, check_seed(seed))
+    )
 
 
 def clip_rule_exact(connectivity: float, step_ratio: float, *, cells_per_step: int = 6) -> float:
@@ -429,10 +479,16 @@ def clip_rule_exact(connectivity: float, step_ratio: float, *, cells_per_step: i
     cells_per_step
         Resolution of the grid.
     """
-    if not (0.0 < connectivity < 1.0 and step_ratio > 0.0):
+    if not (0.0 < connectivity < 1.0 and 0.0 < step_ratio < np.inf):
         raise ValueError(f"connectivity must be in (0, 1), step_ratio > 0, got {connectivity}, {step_ratio}")
+    check_count("cells_per_step", cells_per_step)
     lower, upper = -(1 - connectivity) / connectivity, 12.0 + 8.0 * step_ratio
     width = step_ratio / cells_per_step
+    if not (upper - lower) / width <= CELLS:
+        raise ValueError(
+            f"the grid must have at most {CELLS} cells, got {(upper - lower) / width:.3g}: connectivity or "
+            "step_ratio is too small, or cells_per_step too large"
+        )
     below = int(np.ceil(-lower / width))  # cells between the wall and zero; the wall itself is a place, too
     width = -lower / below
     centres = np.concatenate([[lower], np.arange(lower, upper, width) + width / 2])

@@ -15,6 +15,7 @@ Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018 (soft-DEEP R).
 # mypy: disable-error-code="no-untyped-def"
 # Kernels are typed by Numba, at every call.
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,19 @@ from torch.autograd.function import once_differentiable
 
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.random import connection_sign
-from eventbook.learning.rewiring.sparse_linear import check_seed, half_normal, random_wiring, resolve_budget
+from eventbook.learning.rewiring.state import Careful, judge_extra
+from eventbook.learning.rewiring.wiring import (
+    check_layer,
+    check_seed,
+    half_normal,
+    random_wiring,
+    resolve_budget,
+)
 
 
 @kernel()
 def _slopes_of_all(theta, seed, out):
-    """dw/dtheta for every potential connection: s_k where theta_k > 0, else 0."""
+    """dw/dtheta for every potential connection: s_k where theta_k > 0, else 0. Relies on equal lengths."""
     for k in range(theta.size):
         out[k] = connection_sign(seed, k) if theta[k] > 0 else 0.0
 
@@ -38,8 +46,9 @@ def _slopes_of_all(theta, seed, out):
 class _SignedWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, theta: Tensor, seed: int) -> Tensor:
-        slopes = torch.empty_like(theta)
-        _slopes_of_all(theta.detach().numpy().reshape(-1), seed, slopes.numpy().reshape(-1))
+        # in the order of flat indices, however theta lies in memory
+        slopes = torch.empty_like(theta, memory_format=torch.contiguous_format)
+        _slopes_of_all(theta.detach().numpy().reshape(-1), seed, slopes.view(-1).numpy())
         ctx.save_for_backward(slopes)
         return theta * slopes
 
@@ -49,7 +58,7 @@ class _SignedWeight(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0], None
 
 
-class SoftSparseLinear(nn.Module):
+class SoftSparseLinear(Careful):
     """Linear layer for `SoftDeepR`.
 
     Parameters as `SparseLinear`; `connectivity` (or `budget`) is the target p in (0, 1). That fraction
@@ -70,6 +79,7 @@ class SoftSparseLinear(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        check_layer(in_features, out_features, dtype)
         self.in_features, self.out_features, self.seed = in_features, out_features, check_seed(seed)
         self.potential = in_features * out_features
         count = resolve_budget(connectivity, budget, self.potential)
@@ -97,6 +107,16 @@ class SoftSparseLinear(nn.Module):
     def get_extra_state(self) -> dict[str, float]:
         """The seed (signs follow from it) and the target."""
         return {"seed": self.seed, "target": self.target}
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> dict[str, int]:
+        name = prefix + "_extra_state"
+        if name in state_dict:
+            extra = state_dict[name]
+            judge_extra(name, extra, self.get_extra_state())
+            check_seed(extra["seed"])
+            if not 0.0 < extra["target"] < 1.0:
+                raise ValueError(f"target of {name} must be in (0, 1), got {extra['target']}")
+        return {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.seed, self.target = state["seed"], state["target"]

@@ -22,7 +22,7 @@ Source: Bellec, Kappel, Maass and Legenstein, ICLR 2018; initial theta as in the
 # mypy: disable-error-code="no-untyped-def"
 # Kernels are typed by Numba, at every call.
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,27 +31,28 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eventbook.kernels.machinery.compile import kernel
-from eventbook.kernels.machinery.random import connection_sign, derive, fill_normal, signs_at
+from eventbook.kernels.machinery.random import connection_sign, signs_at
+from eventbook.kernels.machinery.tensors import FLOATING
 from eventbook.kernels.rewiring.products import (
     sparse_gradients,
     sparse_product,
     sparse_weight_gradient,
     to_lanes,
 )
-from eventbook.kernels.rewiring.steps import distinct_ranks
-
-_WIRING, _THETA = 101, 102  # what the numbers derived from a layer's seed are for
+from eventbook.learning.rewiring.state import Careful
+from eventbook.learning.rewiring.wiring import Wired, check_layer, half_normal, replace_data, resolve_budget
 
 
 @kernel()
-def slopes_of(theta, index, seed, out):
-    """dw/dtheta: s_k where theta_k >= 0, else 0; so that w = out * theta."""
+def _slopes_of(theta, index, seed, out):
+    """dw/dtheta: s_k where theta_k >= 0, else 0; so that w = out * theta. Relies on vectors of one length."""
     for k in range(theta.size):
         out[k] = connection_sign(seed, index[k]) if theta[k] >= 0 else 0.0
 
 
 @kernel()
 def _apply(x, values, slopes, index, out_features):
+    """Relies on an index that `Wired.proved` gave."""
     weight = np.empty_like(values)
     for k in range(values.size):
         weight[k] = slopes[k] * values[k]
@@ -63,20 +64,21 @@ def _apply(x, values, slopes, index, out_features):
 
 @kernel()
 def _apply_signed(x, theta, index, seed, out_features):
-    """Product of `SparseLinear`; returns y and what the gradients need."""
+    """Product of `SparseLinear`; returns y and what the gradients need. Relies on a proved index."""
     slopes = np.empty_like(theta)
-    slopes_of(theta, index, seed, slopes)
+    _slopes_of(theta, index, seed, slopes)
     return _apply(x, theta, slopes, index, out_features)
 
 
 @kernel()
 def _apply_free(x, value, index, seed, out_features):
-    """Product of `FreeSparseLinear`, whose weights are its values."""
+    """Product of `FreeSparseLinear`, whose weights are its values. Relies on a proved index."""
     return _apply(x, value, np.ones_like(value), index, out_features)
 
 
 @kernel()
 def _values_gradient(y_gradient, lanes, slopes, index):
+    """Relies on the index of the forward pass."""
     gradient = np.empty_like(slopes)
     sparse_weight_gradient(y_gradient, lanes, index, gradient)
     for k in range(gradient.size):
@@ -86,73 +88,13 @@ def _values_gradient(y_gradient, lanes, slopes, index):
 
 @kernel()
 def _both_gradients(y_gradient, lanes, weight, slopes, index):
+    """Relies on the index of the forward pass."""
     gradient = np.empty_like(slopes)
     x_gradient = np.empty((y_gradient.shape[0], lanes.shape[0]), lanes.dtype)
     sparse_gradients(y_gradient, lanes, weight, index, gradient, x_gradient)
     for k in range(gradient.size):
         gradient[k] *= slopes[k]
     return gradient, x_gradient
-
-
-@kernel()
-def _draw_wiring(seed, potential, index):
-    distinct_ranks(index.size, potential, derive(seed, _WIRING), index)
-
-
-@kernel()
-def _draw_normals(seed, out):
-    fill_normal(derive(seed, _THETA), 0, out)
-
-
-def resolve_budget(connectivity: float | None, budget: int | None, potential: int) -> int:
-    """Number of connections K from a fraction or a count; ValueError unless exactly one is given and is
-    possible."""
-    if (connectivity is None) == (budget is None):
-        raise ValueError(
-            f"give either connectivity or budget, got connectivity={connectivity}, budget={budget}"
-        )
-    if connectivity is not None:
-        if not 0.0 < connectivity <= 1.0:
-            raise ValueError(f"connectivity must be in (0, 1], got {connectivity}")
-        budget = max(1, round(connectivity * potential))
-    assert budget is not None
-    if not 1 <= budget <= potential:
-        raise ValueError(
-            f"budget must be between 1 and {potential} (all potential connections), got {budget}"
-        )
-    return budget
-
-
-def check_seed(seed: int) -> int:
-    """The seed itself; ValueError unless it is an integer in [0, 2^63)."""
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be an integer in [0, 2^63), got {seed}")
-    return int(seed)
-
-
-def random_wiring(budget: int, potential: int, seed: int) -> Int[Tensor, "K"]:
-    """K distinct flat indices below `potential`, uniform and ascending, int64; time and memory O(K)."""
-    index = np.empty(budget, np.int64)
-    _draw_wiring(seed, potential, index)
-    return torch.from_numpy(index)
-
-
-def half_normal(size: int, scale: float, seed: int, dtype: torch.dtype) -> Float[Tensor, "size"]:
-    """scale * abs(N(0, 1)), the initial theta."""
-    nu = np.empty(size)
-    _draw_normals(seed, nu)
-    return torch.from_numpy(np.abs(nu) * scale).to(dtype)
-
-
-def replace_data(parameter: nn.Parameter, data: Tensor) -> None:
-    """Give a parameter data of another length, and forget its gradient.
-
-    Graphs of earlier steps keep the parameter's gradient accumulator, with the old length, alive. Torch
-    renews it on a change of dtype only, hence the detour.
-    """
-    parameter.grad = None
-    parameter.data = data.new_empty(0, dtype=torch.float16)
-    parameter.data = data
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -184,11 +126,11 @@ class _SparseProduct(torch.autograd.Function):
         return torch.from_numpy(x_gradient), torch.from_numpy(gradient), None, None
 
 
-class _Connections(nn.Module):
+class _Connections(Careful, Wired):
     """What both layers share: K flat indices, K values, a bias; the meaning of a value is the subclass's."""
 
-    index: Tensor
     apply_kernel: Callable[..., Any]
+    values_name: str  # of the (K,) parameter
 
     def __init__(
         self,
@@ -202,24 +144,18 @@ class _Connections(nn.Module):
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
-        if in_features < 1 or out_features < 1:
-            raise ValueError(
-                f"in_features and out_features must be >= 1, got {in_features} and {out_features}"
-            )
-        if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+        check_layer(in_features, out_features, dtype)
         self.in_features, self.out_features = in_features, out_features
-        self.seed = check_seed(seed)
         count = resolve_budget(connectivity, budget, self.potential)
-        self.register_buffer("index", random_wiring(count, self.potential, self.seed))
+        super().__init__(count, seed)
         self._initial = half_normal(count, init_scale / in_features**0.5, self.seed, dtype)
         self.bias = nn.Parameter(torch.zeros(out_features, dtype=dtype)) if bias else None
 
     @property
     def values(self) -> nn.Parameter:
         """The (K,) parameter of the layer."""
-        raise NotImplementedError
+        values: nn.Parameter = getattr(self, self.values_name)
+        return values
 
     @property
     def potential(self) -> int:
@@ -244,12 +180,12 @@ class _Connections(nn.Module):
     def to_dense(self) -> Float[Tensor, "out_features in_features"]:
         """The weight matrix, for inspection; the layer itself never forms it."""
         dense = self.values.new_zeros(self.potential, requires_grad=False)
-        dense[self.index] = self.weight
+        dense[self.proved(self.values)] = self.weight
         return dense.view(self.out_features, self.in_features)
 
     def in_degree(self) -> Int[Tensor, "in_features"]:
         """How many stored connections leave each input."""
-        return torch.bincount(self.index % self.in_features, minlength=self.in_features)
+        return torch.bincount(self.proved(self.values) % self.in_features, minlength=self.in_features)
 
     def forward(self, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
         """Apply the layer; ValueError if features, dtype or device of x do not fit."""
@@ -262,8 +198,10 @@ class _Connections(nn.Module):
             )
         if x.dtype != values.dtype:
             raise ValueError(f"x must have the layer's dtype {values.dtype}, got {x.dtype}")
+        if x.dtype not in FLOATING:
+            raise ValueError(f"{type(self).__name__} runs in float32 or float64, got {x.dtype}")
         flat = x.contiguous() if x.ndim == 2 else x.reshape(-1, self.in_features).contiguous()
-        y = _SparseProduct.apply(flat, values, self.index, self)
+        y = _SparseProduct.apply(flat, values, self.proved(values), self)
         if x.ndim != 2:
             y = y.view(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
@@ -274,20 +212,20 @@ class _Connections(nn.Module):
             f"connectivity={self.connectivity:.4g}, bias={self.bias is not None}"
         )
 
-    def get_extra_state(self) -> dict[str, int]:
-        """The seed belongs to the state: signs follow from it."""
-        return {"seed": self.seed}
+    def geometry(self) -> dict[str, int]:
+        """Inputs and outputs; a checkpoint of another layer is refused."""
+        return {"in_features": self.in_features, "out_features": self.out_features}
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        self.seed = state["seed"]
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> dict[str, int]:
+        length = self.judge_wiring(state_dict, prefix, prefix + self.values_name)
+        return {} if length is None else {"index": length, self.values_name: length}
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def make_room(self, sizes: Mapping[str, int]) -> None:
         # A global budget moves connections between layers, so K may differ from that of a fresh layer.
-        stored = state_dict.get(prefix + "index")
-        if stored is not None and stored.numel() != self.index.numel():
-            self.index = self.index.new_empty(stored.numel())
-            replace_data(self.values, self.values.data.new_empty(stored.numel()))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        length = sizes.get("index", self.budget)
+        if length != self.budget:
+            self.index = self.index.new_empty(length)
+            replace_data(self.values, self.values.data.new_empty(length))
 
 
 class SparseLinear(_Connections):
@@ -316,20 +254,17 @@ class SparseLinear(_Connections):
     """
 
     apply_kernel = staticmethod(_apply_signed)
+    values_name = "theta"
 
     def __init__(self, in_features: int, out_features: int, **options: Any) -> None:
         super().__init__(in_features, out_features, **options)
         self.theta = nn.Parameter(self.__dict__.pop("_initial"))
 
     @property
-    def values(self) -> nn.Parameter:
-        return self.theta
-
-    @property
     def sign(self) -> Float[Tensor, "K"]:
         """Signs of the stored connections, -1 or +1."""
         sign = torch.empty_like(self.theta, requires_grad=False)
-        signs_at(self.seed, self.index.numpy(), sign.numpy())
+        signs_at(self.seed, self.proved(self.theta).numpy(), sign.numpy())
         return sign
 
     @property
@@ -345,6 +280,7 @@ class FreeSparseLinear(_Connections):
     """
 
     apply_kernel = staticmethod(_apply_free)
+    values_name = "value"
 
     def __init__(self, in_features: int, out_features: int, **options: Any) -> None:
         super().__init__(in_features, out_features, **options)
@@ -352,10 +288,6 @@ class FreeSparseLinear(_Connections):
         sign = torch.empty_like(initial)
         signs_at(self.seed, self.index.numpy(), sign.numpy())
         self.value = nn.Parameter(initial * sign)
-
-    @property
-    def values(self) -> nn.Parameter:
-        return self.value
 
     @property
     def weight(self) -> Float[Tensor, "K"]:

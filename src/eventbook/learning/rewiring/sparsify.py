@@ -12,6 +12,8 @@ r"""Make the weight matrices of an existing network sparse, ready for Deep Rewir
 Source: derived.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -19,16 +21,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from eventbook.kernels.machinery.random import derive, signs_at
-from eventbook.learning.rewiring.sparse_linear import (
-    SparseLinear,
-    check_seed,
-    half_normal,
-    random_wiring,
-    resolve_budget,
-)
+from eventbook.learning.rewiring.sparse_linear import SparseLinear
+from eventbook.learning.rewiring.wiring import Wired, check_seed, half_normal, replace_data, resolve_budget
 
 
-class SparseWeight(nn.Module):
+class SparseWeight(Wired):
     """Parametrization of one weight: scatters K signed thetas into a zero array of the weight's shape.
 
     The dense weight and its dense gradient exist for the time of one forward and backward, because the module
@@ -44,12 +41,9 @@ class SparseWeight(nn.Module):
         As in `SparseLinear`; n_in is the product of the axes after the first.
     """
 
-    index: Tensor
-
     def __init__(self, shape: torch.Size, budget: int, init_scale: float = 1.0, seed: int = 0) -> None:
-        super().__init__()
-        self.shape, self.seed, self.init_scale = shape, check_seed(seed), init_scale
-        self.register_buffer("index", random_wiring(budget, self.potential, seed))
+        self.shape, self.init_scale = shape, init_scale
+        super().__init__(resolve_budget(None, budget, self.potential), seed)
 
     @property
     def potential(self) -> int:
@@ -63,18 +57,40 @@ class SparseWeight(nn.Module):
 
     def forward(self, theta: Float[Tensor, "K"]) -> Tensor:
         """The dense weight."""
-        sign = np.empty(self.index.numel())
-        signs_at(self.seed, self.index.numpy(), sign)
+        index = self.proved(theta)
+        sign = np.empty(index.numel())
+        signs_at.kernel(self.seed, index.numpy(), sign)
         slopes = torch.from_numpy(sign).to(theta.dtype) * (theta.detach() >= 0)
-        flat = theta.new_zeros(self.potential).index_put((self.index,), theta * slopes)
+        flat = theta.new_zeros(self.potential).index_put((index,), theta * slopes)
         return flat.view(self.shape)
 
-    def get_extra_state(self) -> dict[str, int]:
-        """The seed belongs to the state: signs follow from it."""
-        return {"seed": self.seed}
+    def geometry(self) -> dict[str, list[int]]:
+        """Shape of the weight."""
+        return {"shape": list(self.shape)}
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        self.seed = state["seed"]
+
+def _judge_weights(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before a state is loaded: ValueError unless its wirings fit, else lengths as in the state.
+
+    A hook of the module that owns the weights, for thetas and indices live in two modules below it.
+    """
+    lengths = []
+    for name, (home, theta) in _sparse_weights(module).items():
+        own = f"{prefix}parametrizations.{name}."
+        lengths.append((home, theta, home.judge_wiring(state_dict, own + "0.", own + "original")))
+    for home, theta, length in lengths:
+        if length is not None and length != home.index.numel():  # after training with a global budget
+            home.index = home.index.new_empty(length)
+            replace_data(theta, theta.data.new_empty(length))
+
+
+def _sparse_weights(module: nn.Module) -> dict[str, tuple[SparseWeight, nn.Parameter]]:
+    """Parametrization and theta of each sparse weight of a module, by name of the weight."""
+    found = {}
+    for name, chain in getattr(module, "parametrizations", {}).items():
+        if isinstance(chain[0], SparseWeight):
+            found[name] = chain[0], chain.original
+    return found
 
 
 def _matrices(module: nn.Module) -> list[str]:
@@ -142,6 +158,8 @@ def sparsify(
                     getattr(part, name).shape, counts.pop((id(part), name)), init_scale, next_seed()
                 )
                 parametrize.register_parametrization(part, name, sparse)
+            if _sparse_weights(part):
+                part.register_load_state_dict_pre_hook(_judge_weights)
         done[id(part)] = result
         for name, child in list(part._modules.items()):  # named_children would skip repetitions
             if child is not None and name != "parametrizations":
@@ -160,4 +178,10 @@ def _counts(module: nn.Module, connectivity: float | None, budget: int | None) -
     if connectivity is not None:
         return {key: resolve_budget(connectivity, None, size) for key, size in sizes.items()}
     ends = np.round(np.cumsum(list(sizes.values())) * (total / sum(sizes.values()))).astype(int)
-    return dict(zip(sizes, np.diff(ends, prepend=0).tolist(), strict=True))
+    counts = np.diff(ends, prepend=0)
+    if counts.min() < 1:
+        raise ValueError(
+            f"budget must be large enough for a connection in each of {len(sizes)} matrices of "
+            f"{list(sizes.values())} entries, got {budget}"
+        )
+    return dict(zip(sizes, counts.tolist(), strict=True))
