@@ -46,14 +46,11 @@ rates: list[float] = [0.1, 0.01, 0.001]  # step sizes for the convergence figure
 chain_seed: int = 0  # seed of all chains
 
 # %% tags=["hide-input"]
-import inspect
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown, display
 
-from eventbook.companion.notebook import PALETTE, bound, record, use_theme
+from eventbook.companion.notebook import PALETTE, bound, record, show_code, use_theme
 from eventbook.kernels.rewiring import steps
 from eventbook.learning.rewiring import posterior
 from eventbook.learning.rewiring.deep_r import (
@@ -65,16 +62,6 @@ from eventbook.learning.rewiring.mlp_classifier import sparse_mlp
 
 torch.set_num_threads(1)
 use_theme()
-
-
-def show_code(*functions):
-    """Show the package's own source, without the decorator."""
-    sources = (inspect.getsource(getattr(f, "py_func", f)) for f in functions)
-    code = "\n\n".join(
-        source.removeprefix("@kernel()\n").rstrip() for source in sources
-    )
-    display(Markdown(f"```python\n{code}\n```"))
-
 
 # %% [markdown]
 # ## One connection

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,16 @@ from hypothesis import strategies as st
 
 from eventbook.companion.errors import UserError
 from eventbook.companion.ledger.ledger import read_ledger
-from eventbook.companion.notebook import _cited, _judged, _number, _stable, bound, keep, recorded
+from eventbook.companion.notebook import (
+    _cited,
+    _judged,
+    _number,
+    _source,
+    _stable,
+    bound,
+    keep,
+    recorded,
+)
 from eventbook.companion.project import Project
 
 
@@ -118,7 +129,7 @@ def test_a_bound_hides_no_failure_and_no_nonsense() -> None:
 @given(st.floats(1e-300, 1e300))
 def test_a_bound_is_the_next_power_of_ten(value: float) -> None:
     found = bound(value, floor=1e-320)
-    assert value <= found <= 10 * value * (1 + 1e-9)
+    assert value <= found < 10 * value * (1 + 1e-15)
     assert found == float(f"1e{round(np.log10(found))}")
 
 
@@ -129,3 +140,37 @@ def test_recorded_floats_keep_twelve_digits() -> None:
         "b": True,
     }
     assert _stable(123456789012345) == 123456789012345, "an integer is exact"
+
+
+def passed_on(function: Any) -> Any:
+    return functools.wraps(function)(lambda *arguments: function(*arguments))
+
+
+@passed_on
+@passed_on
+def doubled(number: int) -> int:
+    """Twice as much."""
+    return 2 * number
+
+
+class Compiled:
+    """As Numba's dispatchers: the function as it was written is an attribute."""
+
+    py_func = staticmethod(doubled)
+
+
+@dataclass
+class Pair:
+    one: int
+
+
+def test_code_is_shown_as_it_is_written() -> None:
+    function = 'def doubled(number: int) -> int:\n    """Twice as much."""\n    return 2 * number'
+    assert _source(doubled) == _source(Compiled) == function
+    assert _source(Pair) == "@dataclass\nclass Pair:\n    one: int"
+    assert _source(Local().method) == "def method(self) -> None:\n    pass"
+
+
+class Local:
+    def method(self) -> None:
+        pass

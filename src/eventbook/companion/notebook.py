@@ -9,8 +9,11 @@ would make the notebooks of another differ. A number that *is* rounding is recor
 from __future__ import annotations
 
 import html
+import inspect
+import itertools
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from .files import read_json
 from .ledger.ledger import GLUE, Claim, Ledger, read_ledger
 from .project import Project
 
-__all__ = ["PALETTE", "bound", "keep", "record", "recorded", "use_theme"]
+__all__ = ["PALETTE", "bound", "keep", "record", "recorded", "show_code", "use_theme"]
 
 DIGITS = 12
 
@@ -89,8 +92,11 @@ def bound(value: Any, floor: float = 1e-12) -> float:
         raise UserError(f"bound: expected a number >= 0 and a floor > 0, got {number} and {floor}")
     if not math.isfinite(number):
         return float(number)
-    exponent = math.ceil(math.log10(max(number, floor)) - 1e-9)  # log10(1e-3) is not quite -3
-    return float(f"1e{exponent}")
+    least = max(number, floor)
+    exponent = math.floor(math.log10(least)) - 1  # a logarithm is rounded: begin below, compare exactly
+    while (power := float(f"1e{exponent}")) < least:
+        exponent += 1
+    return power
 
 
 def _stable(value: Any) -> Any:
@@ -170,6 +176,25 @@ def keep(**data: Any) -> None:
         except (TypeError, ValueError) as error:
             raise UserError(f"keep({key}=...): expected plain JSON data ({error})") from None
         _glue(key, plain, measured=True)
+
+
+def show_code(*definitions: Any) -> None:
+    """Show the source of functions and classes of the package: what a page explains is what runs.
+
+    Compiled functions are shown as they are written, and functions without their decorators.
+    """
+    from IPython.display import Markdown, display
+
+    code = "\n\n".join(map(_source, definitions))
+    display(Markdown(f"```python\n{code}\n```"))
+
+
+def _source(definition: Any) -> str:
+    written = getattr(definition, "py_func", definition)
+    lines = textwrap.dedent(inspect.getsource(written)).rstrip().splitlines()
+    if inspect.isclass(written):
+        return "\n".join(lines)
+    return "\n".join(itertools.dropwhile(lambda line: not line.startswith(("def ", "async def ")), lines))
 
 
 def recorded(slug: str) -> dict[str, Any]:
