@@ -13,7 +13,7 @@ book: $(VENV)/.installed  ## execute what is stale, verify the claims, render th
 test: $(VENV)/.installed  ## everything the book promises, as tests
 	@$(BIN)/eventbook check
 	@$(BIN)/eventbook build
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed  ## style and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy

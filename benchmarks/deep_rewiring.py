@@ -173,7 +173,7 @@ def rewiring_step(n_out: int, n_in: int, dropped: float, goals: list[Goal]) -> C
 
     def ours() -> None:
         theta[:] = signs
-        rewire(theta, index, potential, 0, 0, state["step"])
+        rewire.kernel(theta, index, potential, 0, 0, state["step"])
         state["step"] += 1
 
     competitors: dict[str, Work | Missing] = {
@@ -200,9 +200,9 @@ def sparse_layer(n: int, batch: int, goals: list[Goal]) -> Case:
     y, dw, dx = np.empty_like(g), np.empty_like(weight), np.empty_like(x)
 
     def ours() -> None:
-        lanes = to_lanes(x)
-        sparse_product(lanes, weight, index, y)
-        sparse_gradients(g, lanes, weight, index, dw, dx)
+        lanes = to_lanes.kernel(x)
+        sparse_product.kernel(lanes, weight, index, y)
+        sparse_gradients.kernel(g, lanes, weight, index, dw, dx)
 
     row, col = (torch.from_numpy(a) for a in np.divmod(index, n))
     coo = torch.sparse_coo_tensor(torch.stack([row, col]), torch.from_numpy(weight), (n, n))
@@ -244,7 +244,7 @@ def whole_step(potential: int, budget: int) -> Work:
 
     def step() -> None:
         theta[:] = start
-        deep_r_step(theta, index, gradient, potential, 0, 0, state["step"], 0.1, 1e-6, 1e-6)
+        deep_r_step.kernel(theta, index, gradient, potential, 0, 0, state["step"], 0.1, 1e-6, 1e-6)
         state["step"] += 1
 
     return step

@@ -456,3 +456,17 @@ def test_bad_options_are_refused():
         ValueError, match="recurrent must have 3 columns per unit, blocks z, r, g: 33, got 22"
     ):
         egru_sequence(*three)
+
+
+@pytest.mark.parametrize("lengths", [(0, 5, 3), (2, 0, 3), (2, 5, 0)], ids=["batch", "time", "units"])
+def test_what_has_no_length_has_gradients_of_its_shape(lengths):
+    batch, time, units = lengths
+    given = [
+        torch.randn(*shape).requires_grad_()
+        for shape in ((batch, time, 3 * units), (units, 3 * units), (3 * units,), (units,), (batch, units))
+    ]
+    run = egru_sequence(*given)
+    assert run.output.shape == (batch, time, units)
+    gradients = torch.autograd.grad(run.output.sum() + run.carry.sum(), given)
+    assert [g.shape for g in gradients] == [x.shape for x in given]
+    assert all(torch.isfinite(g).all() for g in gradients)

@@ -211,7 +211,7 @@ def scan(d: Draw) -> Callable[[], Any]:
                              carry=d.maybe(lambda: d.tensor("bn")), output=d.maybe(lambda: d.tensor("bn")),
                              reset=d.one_of("threshold", "value", "none", "paper"))),
     ]  # fmt: skip
-    function, arguments = d.one_of(*calls[: None if d.lengths["n"] else -1])  # a GRU has units
+    function, arguments = d.one_of(*calls)
 
     def call() -> Any:
         outputs = function(**arguments)

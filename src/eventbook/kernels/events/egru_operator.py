@@ -127,9 +127,7 @@ def egru_backward(
         falling = to_product
         if everything and not bool((output != 0).any()):  # nor does a dense path multiply with y_0 = 0
             before, falling = before[:, 1:], falling[:, 1:]
-        to_recurrent, more = row_gradient(
-            before.reshape(-1, units), falling.reshape(-1, 3 * units), everything, threads
-        )
+        to_recurrent, more = row_gradient(before.flatten(0, 1), falling.flatten(0, 1), everything, threads)
         counts = torch.cat([counts, more])
     else:
         to_recurrent = torch.zeros_like(recurrent, memory_format=torch.contiguous_format)
