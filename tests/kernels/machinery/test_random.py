@@ -136,3 +136,11 @@ def test_series_against_libm():
     assert max(abs(r._log(v) - np.log(v)) for v in x) < 1e-12
     y = np.linspace(-1, 1, 20_001)
     assert max(abs(r._sin_quarter_turns(v) - np.sin(v * np.pi / 2)) for v in y) < 1e-12
+
+
+@pytest.mark.parametrize("n", [0, -1, 2**63])
+def test_an_integer_below_nothing(n):
+    with pytest.raises(ValueError, match=r"n must be an integer in \[1, 2\^63\), got"):
+        r.uniform_below(key(1), 0, n)
+    with pytest.raises(ValueError, match=r"n must be an integer in \[1, 2\^63\), got"):
+        r.fill_below(key(1), 0, n, np.empty(3, np.int64))

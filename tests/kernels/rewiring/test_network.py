@@ -188,3 +188,55 @@ def test_float32_is_float32_accurate(batch):
     for own, double in zip(gradient, exact, strict=True):
         assert own.dtype == np.float32
         np.testing.assert_allclose(own, double, rtol=0, atol=2e-5)
+
+
+SIZES = (12, 9, 5)
+
+
+def buffers(*sizes, batch=10):
+    return activity_buffers(sizes, batch, np.float64)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda a: {**a, "weight": a["weight"][:1]}, "index must have one array per layer, 1, got 2"),
+        (lambda a: {**a, "gradient": a["gradient"][:1]}, "gradient must have one array per layer, 2, got 1"),
+        (
+            lambda a: {**a, "activity": a["activity"][:2]},
+            "activity must have one array per layer",
+        ),
+        (
+            lambda a: {**a, "delta": a["delta"][1:]},
+            "delta must have one array per layer",
+        ),
+        (lambda a: {**a, "images": a["images"][:, :11]}, r"images must be \(any, 12\)"),
+        (lambda a: {**a, "labels": a["labels"][:9]}, "images must have one entry per entry of labels, 9"),
+        (lambda a: {**a, "chosen": a["chosen"][:0]}, "activity 0 must be"),
+        (
+            lambda a: {**a, "delta": buffers(12, 8, 5)},
+            r"delta 1 must be \(9, any\)",
+        ),
+        (
+            lambda a: {**a, "activity": buffers(*SIZES, batch=17)},
+            r"activity 0 must be \(any, 16\)",
+        ),
+        (
+            lambda a: {**a, "activity": buffers(12, 3, 5)},
+            r"index of layer 0 must be in",
+        ),
+        (
+            lambda a: {**a, "index": (a["index"][0], a["index"][1][:3])},
+            "index of layer 1 must",
+        ),
+    ],
+)
+def test_networks_that_do_not_hang_together(change, message):
+    x, labels, chosen, weight, index = problem(SIZES, 0.4, 10)
+    arguments = {
+        "images": x, "labels": labels, "chosen": chosen, "weight": weight, "index": index,
+        "activity": activity_buffers(SIZES, 10, x.dtype), "delta": activity_buffers(SIZES, 10, x.dtype),
+        "gradient": tuple(np.empty_like(w) for w in weight),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        network_gradients(**change(arguments))

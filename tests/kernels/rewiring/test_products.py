@@ -123,3 +123,40 @@ def test_memory_is_linear_in_connections_and_batch():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100 * 8 * (index.size + 4 * n)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda a: {**a, "x_lanes": a["x_lanes"][:, :5]},
+            r"x_lanes must be \(any, 16\) of float",
+        ),
+        (lambda a: {**a, "x_lanes": np.ones((5, 32))}, r"x_lanes must be \(any, 16\)"),
+        (lambda a: {**a, "y": np.ones((17, 4))}, r"x_lanes must be \(any, 32\)"),
+        (lambda a: {**a, "y": np.ones((3, 2))}, r"index must be in 0\.\.9, got"),
+        (lambda a: {**a, "y": np.ones(3)}, r"y must be \(any, any\)"),
+        (lambda a: {**a, "weight": np.ones(5)}, "index must have one entry per entry of weight, 5"),
+    ],
+)
+def test_lanes_outputs_and_weights_that_do_not_fit(change, message):
+    index, weight, x, g = problem(5, 4, 6, 3, 0)
+    arguments = {"x_lanes": to_lanes(x), "weight": weight, "index": index, "y": g}
+    with pytest.raises(ValueError, match=message):
+        sparse_product(**change(arguments))
+
+
+def test_lanes_that_are_not_of_the_output():
+    lanes = to_lanes(np.ones((3, 5)))
+    for out in (np.ones((17, 5)), np.ones((3, 6)), np.ones(3), np.ones((3, 5), int)):
+        with pytest.raises(ValueError, match=r"(lanes|out) must be"):
+            from_lanes(lanes, out)
+    with pytest.raises(ValueError, match=r"x must be \(any, any\) of float.*, got .* of complex128"):
+        to_lanes(np.ones((3, 5), complex))
+
+
+def test_a_gradient_of_the_input_that_has_another_shape():
+    index, weight, x, g = problem(5, 4, 6, 3, 0)
+    for shape in ((3, 6), (2, 5), (15,)):
+        with pytest.raises(ValueError, match=r"x_gradient must be \(3, 5\)"):
+            sparse_gradients(g, to_lanes(x), weight, index, np.ones(6), np.ones(shape))

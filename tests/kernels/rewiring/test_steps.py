@@ -191,3 +191,87 @@ def test_reflection_stays_above_the_wall():
     rw.soft_deep_r_step_reflecting(theta, np.zeros(10_000), 0, 0, 0, 0.1, 0.0, 0.2, -1.0)
     assert theta.min() > -1.0
     assert (theta == -1.0).sum() == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_waiting_connection_moves_neither_by_gradient_nor_by_noise(noise):
+    theta = np.array([0.5, -0.1, 0.0, -2.0])
+    rw.update_active(theta, np.ones(4), np.arange(4), 0, 0, 0, 0.1, 0.2, noise)
+    assert theta[[1, 3]].tolist() == [-0.1, -2.0]
+    assert (theta[[0, 2]] != [0.5, 0.0]).all()
+
+
+@pytest.mark.parametrize("rewire", [rw.rewire, rw.rewire_excluding_dropped])
+def test_a_connection_at_zero_stays(rewire):
+    """Zero is where connections are born: they count as active."""
+    theta, index = np.array([0.0, 1.0, 0.0, -0.0]), np.array([2, 5, 6, 9])
+    assert rewire(theta, index, 10, 0, 0, 0) == 0
+    assert index.tolist() == [2, 5, 6, 9]
+    assert rw.drop_negative(theta, index) == 4
+
+
+def test_kept_connections_keep_their_order_and_values():
+    theta, index = np.array([0.1, -1.0, 0.3, -2.0, 0.5]), np.array([1, 4, 6, 7, 9])
+    assert rw.drop_negative(theta, index) == 3
+    assert theta[:3].tolist() == [0.1, 0.3, 0.5]
+    assert index[:3].tolist() == [1, 6, 9]
+    values, index = np.array([0.1, -1.0, 0.3, -2.0, 0.5]), np.array([1, 4, 6, 7, 9])
+    assert rw.keep_where(np.array([False, True, True, False, True]), values, index) == 3
+    assert values[:3].tolist() == [-1.0, 0.3, 0.5]
+    assert index[:3].tolist() == [4, 6, 9]
+
+
+def test_reflection_is_that_of_a_mirror_at_the_wall_and_drifts_as_the_clipped_rule_does():
+    start, gradient = np.array([0.4, -0.3, -0.9, 0.05]), np.array([1.0, 1.0, 1.0, 30.0])
+    mirrored, clipped, free = start.copy(), start.copy(), start.copy()
+    rates = (3, 0, 0, 0.1, 0.2, 0.5)
+    rw.soft_deep_r_step_reflecting(mirrored, gradient, *rates, -1.0)
+    rw.soft_deep_r_step(clipped, gradient, *rates, -1.0)
+    rw.soft_deep_r_step(free, gradient, *rates, -1e9)
+    assert (free < -1).any()
+    np.testing.assert_allclose(mirrored, np.where(free < -1, -2 - free, free))
+    np.testing.assert_allclose(clipped, np.maximum(free, -1))
+
+
+KEY, ROOM = np.uint64(0), np.array([3, 4])
+
+
+def ones():
+    return np.ones(3)
+
+
+def first():
+    return np.arange(3)
+
+
+def places(n):
+    return np.empty(n, np.int64)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: rw.distinct_ranks(6, 5, KEY, places(9)), "n must be between 0 and 5"),
+        (lambda: rw.distinct_ranks(6, 50, KEY, places(5)), "and 5, the length"),
+        (lambda: rw.distinct_ranks(-1, 5, KEY, places(9)), "n must be between 0 and 5"),
+        (lambda: rw.rewire(ones(), first(), 2, 0, 0, 0), r"index must be in 0\.\.1, got 2"),
+        (lambda: rw.rewire(ones(), first(), -2, 0, 0, 0), "potential must be in 0"),
+        (lambda: rw.rewire(np.ones(3, int), np.arange(3), 9, 0, 0, 0), "theta must be float32 or float64"),
+        (lambda: rw.rewire([1.0], [0], 9, 0, 0, 0), "theta must be a vector, got list"),
+        (lambda: rw.rewire_excluding_dropped(ones(), first(), 5, 0, 0, 0), "potential / 2 = 2 connections"),
+        (lambda: rw.refill(ones(), first(), 2, 2, KEY), "theta.size must be between 0 and 2"),
+        (lambda: rw.refill(ones(), first(), 4, 9, KEY), "kept must be between 0 and 3"),
+        (lambda: rw.refill(ones(), first(), -1, 9, KEY), "kept must be between 0 and 3"),
+        (lambda: rw.insert_at_zero(ones(), first(), 2, np.array([4, 5])), "kept must be between 0 and 1"),
+        (lambda: rw.insert_at_zero(ones(), first(), 2, np.array([1])), r"new must be .* not kept, got \[1\]"),
+        (lambda: rw.keep_where(np.array([2, 0, 1]), ones(), first()), "keep must be bool, got int64"),
+        (lambda: rw.draw_layers(8, np.ones(2), ROOM, 0, 0, 0), "n must be between 0 and 7, the room"),
+        (lambda: rw.draw_layers(1, np.ones(2), np.array([3, -1]), 0, 0, 0), "room must be in 0"),
+        (lambda: rw.draw_layers(1, np.ones(3), ROOM, 0, 0, 0), "room must have one entry per"),
+        (lambda: rw.draw_layers(1, np.array([1, np.nan]), ROOM, 0, 0, 0), "score must be finite"),
+        (lambda: rw.soft_deep_r_step(np.ones(3), np.ones(2), 0, 0, 0, 0.1, 0.0, 0.0, -1.0), "gradient must"),
+    ],
+)
+def test_what_would_never_end_or_leave_its_arrays_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

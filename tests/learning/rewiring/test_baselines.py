@@ -15,7 +15,8 @@ from eventbook.learning.rewiring.baselines import (
 )
 from eventbook.learning.rewiring.deep_r import DeepR
 from eventbook.learning.rewiring.mlp_classifier import accuracy, dense_mlp, sparse_mlp, train
-from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear
+from eventbook.learning.rewiring.soft_linear import SoftSparseLinear
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, SparseLinear
 
 SIZES, PS = (16, 40, 4), (0.2, 0.5)
 NOMINAL = (128 + 80) / (640 + 160)
@@ -245,3 +246,23 @@ def test_rigl_forms_a_dense_gradient_on_the_steps_that_replace_and_on_no_other()
             layer(torch.rand(2, 10))  # nothing to listen to
         optimizer.step()
     assert optimizer.total_rewired == 20
+
+
+def test_pruning_keeps_the_largest_whatever_their_sign():
+    model = torch.nn.Linear(4, 1, bias=False)
+    model.weight.data = torch.tensor([[0.5, -3.0, 1.0, -0.1]])
+    model.weight.grad = torch.zeros(1, 4)
+    MagnitudePruning(model, 0.1, [0.5], prune_at=1).step()
+    assert model.weight.tolist() == [[0.0, -3.0, 1.0, 0.0]]
+
+
+def test_connectivity_counts_what_takes_a_place():
+    signed, soft = SparseLinear(5, 4, budget=10), SoftSparseLinear(5, 4, connectivity=0.5)
+    with torch.no_grad():
+        signed.theta[:3], signed.theta[3] = -1.0, 0.0
+        soft.theta[:] = -1.0
+        soft.theta[0, :3] = torch.tensor([0.0, 1.0, 2.0])
+    assert connectivity_of(signed) == 7 / 20  # a newborn at 0 counts
+    assert connectivity_of(soft) == 2 / 20  # what is at 0 does not, in the soft rule
+    assert connectivity_of(FreeSparseLinear(5, 4, budget=10)) == 10 / 20
+    assert connectivity_of(torch.nn.Sequential(signed, soft)) == 9 / 40

@@ -485,3 +485,12 @@ def test_other_parameters_are_neither_thetas_nor_soft_thetas():
     )
     expected = [net[0].bias, net[1].bias, net[2].weight, net[2].bias]
     assert list(map(id, dr.other_parameters(net))) == list(map(id, expected))
+
+
+def test_a_soft_theta_at_zero_is_not_active():
+    layer = SoftSparseLinear(3, 2, connectivity=0.5, dtype=torch.float64)
+    with torch.no_grad():
+        layer.theta[:] = torch.tensor([[0.0, 1.0, -1.0], [0.0, 2.0, -2.0]])
+    layer(torch.ones(1, 3, dtype=torch.float64)).sum().backward()
+    assert (layer.theta.grad != 0).tolist() == [[False, True, False]] * 2
+    assert layer.connectivity == 2 / 6

@@ -139,3 +139,27 @@ def test_a_weight_needs_one_theta_per_connection():
     assert weight(torch.ones(7)).shape == (5, 6)
     with pytest.raises(ValueError, match=r"index must have one entry per value, \(1,\), got \(7,\)"):
         weight(torch.ones(1))
+
+
+def test_thetas_start_by_the_number_of_inputs():
+    """Of a weight (outputs, ...), which is all that follows the first axis."""
+    conv = sparsify(nn.Conv1d(40, 10, 25), connectivity=0.5, init_scale=3.0)
+    (connections,) = sparse_connections(conv)
+    assert float(connections.theta.detach().square().mean()) == pytest.approx(9 / 1000, rel=0.1)
+
+
+def test_a_newborn_connection_of_a_scattered_weight_has_a_gradient():
+    conv = sparsify(nn.Conv1d(3, 4, 3, dtype=torch.float64), connectivity=0.5)
+    (connections,) = sparse_connections(conv)
+    with torch.no_grad():
+        connections.theta[:] = torch.tensor([0.0, -1.0] * 9, dtype=torch.float64)
+    conv(torch.ones(1, 3, 9, dtype=torch.float64)).sum().backward()
+    assert (connections.theta.grad != 0).tolist() == [True, False] * 9
+    assert not conv.weight.any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_stays_in_its_mode(training):
+    net = nn.Sequential(nn.Linear(5, 4), nn.Dropout()).train(training)
+    sparsify(net, connectivity=0.5)
+    assert [m.training for m in net] == [training] * 2
