@@ -60,7 +60,7 @@ def record(*, measured: bool = True, **values: Any) -> None:
     if others:
         lines.append(f'<div class="record">{" ".join(others)}</div>')
     if not measured:
-        lines.append('<div class="record">from the recorded full run</div>')
+        lines.insert(0, '<span class="claim-note">from the recorded full run</span>')
     display(HTML('<div class="records">' + "".join(lines) + "</div>"))
 
 
