@@ -453,3 +453,12 @@ def test_bad_options_are_refused():
         ValueError, match="recurrent must have 3 columns per unit, blocks z, r, g: 33, got 22"
     ):
         egru_sequence(*three)
+
+
+def test_what_is_needed_at_the_threshold_and_at_the_edges_of_the_window():
+    state = torch.tensor([[[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]]])
+    threshold = torch.ones(6)
+    assert egru_need(state, threshold, 1.0).flatten().tolist() == [False, True, True, True, True, True]
+    # without a window only what fires is needed, and a unit at its threshold does not
+    assert egru_need(state, threshold, float("inf")).flatten().tolist() == [False] * 3 + [True] * 3
+    assert egru_need(torch.full((1, 1, 6), float("nan")), threshold).all()
