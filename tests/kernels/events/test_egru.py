@@ -470,3 +470,12 @@ def test_what_has_no_length_has_gradients_of_its_shape(lengths):
     gradients = torch.autograd.grad(run.output.sum() + run.carry.sum(), given)
     assert [g.shape for g in gradients] == [x.shape for x in given]
     assert all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_what_is_needed_at_the_threshold_and_at_the_edges_of_the_window():
+    state = torch.tensor([[[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]]])
+    threshold = torch.ones(6)
+    assert egru_need(state, threshold, 1.0).flatten().tolist() == [False, True, True, True, True, True]
+    # without a window only what fires is needed, and a unit at its threshold does not
+    assert egru_need(state, threshold, float("inf")).flatten().tolist() == [False] * 3 + [True] * 3
+    assert egru_need(torch.full((1, 1, 6), float("nan")), threshold).all()

@@ -97,3 +97,18 @@ def test_forms_must_belong_together():
         Weights(torch.ones(3, 2), CSRBySource.from_dense(torch.ones(2, 3)))
     with pytest.raises(ValueError, match="dense must be"):
         event_product(torch.zeros(1, 4), Weights(torch.ones(3, 2)))
+
+
+def test_ties_go_to_the_simpler_way():
+    crossover = Crossover(activity=0.5, density=0.1)
+    assert choose(crossover, activity=0.25, density=0.1) == "rows"
+    assert choose(crossover, activity=0.25, density=0.0999) == "csr"
+    assert choose(crossover, activity=0.5) == "dense"
+    assert choose(crossover, activity=0.4999) == "rows"
+
+
+@pytest.mark.parametrize(
+    "length, size", [(0, 1), (1, 1), (3, 4), (5, 4), (6, 8), (4096, 4096), (10**6, 4096)]
+)
+def test_sizes_are_measured_by_their_power_of_two_up_to_the_largest(length, size):
+    assert choice._size_class(length) == size

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbook.kernels.events import csr_matrix
+from eventbook.kernels.events import csr, csr_matrix
 from eventbook.kernels.events.counters import Operations
 from eventbook.kernels.events.csr import CSRBySource, event_csr, event_csr_counted, event_csr_reference
 
@@ -281,3 +281,18 @@ def test_a_matrix_made_under_inference_mode_is_proved_at_each_call():
         matrix.indices[0] = 77
         with pytest.raises(ValueError, match=r"indices must be in 0\.\.4, got 77"):
             event_csr(torch.ones(1, 3), matrix)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_gradients_count_what_they_do(dtype):
+    x, matrix, mask, g = problem(3, 40, 30, dtype=dtype)
+    pruned = CSRBySource.from_dense(matrix, mask)
+    need = torch.rand(3, 40, generator=torch.Generator().manual_seed(1)) < 0.4
+    places = pruned.indptr, pruned.indices
+    _, counts = csr._event_csr_messages(g, need, pruned.values, *places, 1)
+    products = int((need.long() @ mask.sum(1)).sum())
+    size = 4 + matrix.element_size()
+    assert Operations.of(counts) == Operations(0, int(need.sum()), products, products * size)
+    _, counts = csr._event_csr_value_gradient(x, g, *places, 1)
+    products = int(((x != 0).long() @ mask.sum(1)).sum())
+    assert Operations.of(counts) == Operations(int((x != 0).sum()), 0, products, 0)

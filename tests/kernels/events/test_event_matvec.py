@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventbook.kernels.events import matvec
 from eventbook.kernels.events.counters import Operations
 from eventbook.kernels.events.matvec import event_matvec, event_matvec_counted, event_matvec_reference
 
@@ -214,3 +215,17 @@ def test_cost_is_events_not_sources():
     y, operations = event_matvec_counted(x, matrix)
     np.testing.assert_array_equal(y.numpy(), [[6, 6]])
     assert operations == Operations(3, 0, 6, 24)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_count_what_they_do(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(3, 40, generator=generator, dtype=dtype) * (torch.rand(3, 40, generator=generator) < 0.3)
+    matrix, g = torch.rand(40, 30, generator=generator, dtype=dtype), torch.ones(3, 30, dtype=dtype)
+    need = torch.rand(3, 40, generator=generator) < 0.4
+    _, counts = matvec._event_matvec_messages(g, need, matrix, 1)
+    needed, size = int(need.sum()), matrix.element_size()
+    assert Operations.of(counts) == Operations(0, needed, 30 * needed, 30 * needed * size)
+    _, counts = matvec._event_matvec_row_gradient(x, g, False, 1)
+    events = int((x != 0).sum())
+    assert Operations.of(counts) == Operations(events, 0, 30 * events, 0)

@@ -165,6 +165,13 @@ def test_layers_are_drawn_by_score_and_room():
     np.testing.assert_array_equal(rw.draw_layers(12, score, np.array([5, 6, 1]), 0, 0, 0), [5, 6, 1])
 
 
+def test_the_score_of_a_full_layer_goes_to_nobody():
+    score, room = np.array([5.0, 1.0, 1.0]), np.array([0, 10**6, 10**6])
+    counts = rw.draw_layers(20_000, score, room, 0, 0, 0)
+    assert counts[0] == 0
+    assert stats.binomtest(int(counts[1]), 20_000, 0.5).pvalue > 1e-4
+
+
 # ---- soft rule ----
 
 
