@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tiny_project import call, edit, eventbook, snapshot
+from tiny_project import call, edit, environment, eventbook, snapshot
 
 from eventbook.companion.project import Project
 
@@ -147,3 +150,19 @@ def test_a_root_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     refused = call("check")
     assert refused.status == 2
     assert f"_config.yml and notebooks/ at EVENTBOOK_ROOT={tmp_path}" in refused.err
+
+
+@pytest.mark.parametrize("command", [("claims", "--json"), ("data", "list")], ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_error(tiny: Project, command: tuple[str, ...]) -> None:
+    """As in `eventbook claims | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "eventbook.companion", *command],
+        env=environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
