@@ -18,7 +18,7 @@ test: $(VENV)/.installed  ## everything the book promises, as tests
 lint: $(VENV)/.installed  ## style and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
-full: $(VENV)/.installed  ## the full profile of every chapter, recorded in results/full (an hour or more)
+full: $(VENV)/.installed  ## the full profile of every chapter, recorded in results/full (half an hour or more)
 	@$(BIN)/eventbook run --profile full --record && $(BIN)/eventbook build
 
 bench: $(VENV)/.installed  ## measure kernels beside their peers, ratios in one run

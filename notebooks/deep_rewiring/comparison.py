@@ -305,7 +305,7 @@ BASELINES = {
     "dense": (shrunk, (0.0,)),
 }
 methods = dict(full.get("dr_methods", {}))
-if rewiring_seeds and baseline_seeds:
+if rewiring_seeds or baseline_seeds:
     training, _ = tensorflow_validation_split(load_mnist("train"))
     images, labels = as_tensors(training)
     test_images, test_labels = as_tensors(load_mnist("test"))
@@ -313,7 +313,7 @@ if rewiring_seeds and baseline_seeds:
         (REWIRING, rewiring_seeds),
         (BASELINES, baseline_seeds),
     ):
-        for name, (build, levels) in chosen.items():
+        for name, (build, levels) in chosen.items() if method_seeds else ():
             methods[name] = [
                 run(build, level, seed) for level in levels for seed in method_seeds
             ]

@@ -147,7 +147,7 @@ def run_deep_r(
         seed=seed,
         callback=lambda epoch: {
             "test": accuracy(network, test_images, test_labels),
-            "active": optimizer.active(),
+            "active": [int((layer.theta >= 0).sum()) for layer in network[::2]],
         },
     )
     return network, history

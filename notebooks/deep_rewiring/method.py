@@ -416,13 +416,14 @@ record(
     dr_clip_fine=occupancy[0.05][targets.index(0.1)],
     dr_clip_released=occupancy[2.0][targets.index(0.3)],
     dr_clip_released_exact=predicted[2.0][targets.index(0.3)],
+    dr_clip_missing=1 - occupancy[2.0][targets.index(0.1)] / 0.1,
     dr_temperature=temperature,
     dr_temperature_error=abs(one_step.var() / (2 * 0.5 * temperature) - 1),
 )
 
 # %% [markdown]
 # For a target of 0.3 the released setting gives {glue:text}`dr_clip_released:.3f`; the exact law of its steps says
-# {glue:text}`dr_clip_released_exact:.3f`. At 0.1, the largest connectivity that the soft script asks for, about 5 % are missing. With a loss
+# {glue:text}`dr_clip_released_exact:.3f`. At 0.1, the largest connectivity that the soft script asks for, {glue:text}`dr_clip_missing:.0%` are missing. With a loss
 # that pulls on connections the rule has more to answer for: on the [comparison page](comparison.ipynb) we see where
 # soft-DEEP R ends.
 #

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from eventbook.kernels.events import event_matvec
 from eventbook.kernels.machinery.tensors import (
     ALIGNMENT,
     array,
@@ -14,6 +15,7 @@ from eventbook.kernels.machinery.tensors import (
     new,
     same_dtype,
 )
+from eventbook.kernels.scans import event_scan, linear_scan
 
 
 def test_axes_bind_lengths_by_name() -> None:
@@ -108,3 +110,18 @@ def test_a_tensor_without_memory_is_refused_unless_all_are() -> None:
     for name, pair in (("b", (x, none)), ("a", (none, x))):
         with pytest.raises(ValueError, match=f"{name} must be on the CPU, where the kernels run, got meta"):
             axes(a=(pair[0], "batch state"), b=(pair[1], "batch state"))
+
+
+def test_forward_derivatives_are_refused_and_not_taken_for_zero():
+    lam, b = torch.tensor([-1 + 1j]), torch.ones(1, 3, 1, dtype=torch.complex64)
+    gap, a = torch.ones(1, 3), torch.full((1, 3, 1), 0.5)
+    said = "carries a tangent, and kernels have no forward-mode derivatives"
+    with pytest.raises(NotImplementedError, match=f"gap {said}"):
+        torch.func.jvp(lambda g: event_scan(lam, g, b)[0].real, (gap,), (gap,))
+    with pytest.raises(NotImplementedError, match=f"a {said}"):
+        torch.func.jacfwd(lambda x: linear_scan(x, a)[0])(a)
+    with pytest.raises(NotImplementedError, match=f"activity {said}"):
+        torch.func.jvp(lambda x: event_matvec(x, torch.eye(1)), (a[0],), (a[0],))
+    # what does not depend on the tangent has none
+    _, tangent = torch.func.jvp(lambda x: x + linear_scan(a, a)[0], (a,), (a,))
+    assert torch.equal(tangent, a)

@@ -180,3 +180,11 @@ def test_problems_that_are_none(change, message):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("l1, temperature", [(0.5, 1000.0), (0.5, 1e-3), (-50.0, 1.0), (1e6, 1.0)])
+def test_a_law_that_the_quadrature_cannot_hold_is_refused(l1, temperature):
+    """Cut off at its end, beyond the largest number, or between its nodes."""
+    problem = po.least_squares_problem(5, rows=8, noise=0.3, seed=52)
+    with pytest.raises(ValueError, match="must give a law that lies within theta < 12"):
+        po.exact_configuration_probabilities(*problem, 2, l1, temperature)

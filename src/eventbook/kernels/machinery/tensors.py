@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from eventbook.kernels.machinery.memory import take
 
@@ -69,9 +70,20 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
         if not fits:
             meaning = f" = {_shape(expected)}" if expected != names else ""
             raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(lengths)}")
+    if forward_ad._current_level >= 0:
+        _refuse_tangents({name: tensor for name, (tensor, _) in tensors.items() if tensor is not None})
     if elsewhere:
         _check_devices({name: tensor for name, (tensor, _) in tensors.items() if tensor is not None})
     return sizes
+
+
+def _refuse_tangents(tensors: dict[str, Tensor]) -> None:
+    """Kernels have reverse derivatives alone; torch would take the forward ones for zero."""
+    for name, tensor in tensors.items():
+        if forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                f"{name} carries a tangent, and kernels have no forward-mode derivatives; use reverse mode"
+            )
 
 
 def _check_devices(tensors: dict[str, Tensor]) -> None:

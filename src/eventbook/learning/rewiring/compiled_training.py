@@ -24,7 +24,7 @@ from eventbook.kernels.machinery.random import connection_sign
 from eventbook.kernels.rewiring.network import activity_buffers, network_gradients
 from eventbook.kernels.rewiring.steps import count_active, rewire, update_active
 from eventbook.learning.rewiring.baselines import FixedRandom
-from eventbook.learning.rewiring.deep_r import BudgetError, DeepR, noise_of
+from eventbook.learning.rewiring.deep_r import BudgetError, DeepR, check_finite, noise_of
 from eventbook.learning.rewiring.mlp_classifier import check_training, epoch_order
 from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, SparseLinear
 
@@ -152,7 +152,7 @@ def train_compiled(
         images or labels do not fit the model, or if the indices of a layer are corrupt before an epoch
         (nothing is then read through them).
     BudgetError
-        If a layer ever has not exactly K active connections after rewiring.
+        If a layer ever has not exactly K active connections after rewiring, such as when training diverges.
     """
     if type(optimizer) not in (DeepR, FixedRandom):
         raise ValueError(
@@ -228,6 +228,8 @@ def _rewiring_epoch(
         scratch.sign, scratch.weight, scratch.gradient, scratch.activity, scratch.delta,
     )  # fmt: skip
     if violations:
+        for number, layer in enumerate(layers):
+            check_finite(str(2 * number), layer.theta)
         raise BudgetError(
             f"layers missed their budgets {violations} times after rewirings of this epoch, expected never"
         )

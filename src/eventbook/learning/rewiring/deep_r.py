@@ -135,6 +135,12 @@ def _check_rates(**rates: float) -> None:
         raise ValueError("give temperature or gdnoise, not both: they are two names of one noise")
 
 
+def check_finite(name: str, theta: Tensor) -> None:
+    """BudgetError if a layer misses its budget because it has no numbers left: training has diverged."""
+    if not bool(theta.isfinite().all()):
+        raise BudgetError(f"theta of layer {name!r} must be finite, got inf or nan: training has diverged")
+
+
 class _Stepping(torch.optim.Optimizer):
     """Step counter, seed and their state: the random numbers of a step are named by (seed, layer, step)."""
 
@@ -298,6 +304,7 @@ class DeepR(_Stepping):
         for (name, _, theta), active in zip(self.connections, counts, strict=True):
             budget = theta.numel()
             if not (active == budget or (not exact and 0 <= active <= budget)):
+                check_finite(name, theta)
                 raise BudgetError(f"layer {name!r} has {active} active connections, expected {budget}")
 
 
@@ -354,6 +361,8 @@ class GlobalDeepR(DeepR):
     def _check(self, counts: list[int], exact: bool) -> None:
         total = sum(counts)
         if min(counts) < 0 or total > self.budget or (exact and total != self.budget):
+            for name, _, theta in self.connections:
+                check_finite(name, theta)
             raise BudgetError(f"layers have {counts} active connections, expected {self.budget} in all")
 
 

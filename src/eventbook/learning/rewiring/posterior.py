@@ -54,6 +54,7 @@ MOST = 24  # potential connections: 2^M configurations are counted
 CELLS = 100_000  # of the grid of `clip_rule_exact`: a few seconds
 UPPER = 12.0  # end of the quadrature; the density is negligible there for energies of order T
 NODES = 80
+EDGE, NEGLIGIBLE = 0.9, 1e-3  # beyond this part of the quadrature there must be less than this share
 
 
 class Chain(NamedTuple):
@@ -95,10 +96,10 @@ def configuration_of(active: tuple[int, ...]) -> int:
 def _integrals(
     active: tuple[int, ...], hessian: Array, linear: Array, sign: Array, l1: float, temperature: float
 ) -> Array:
-    """Integral of exp(-(E + alpha sum theta) / T) over the active thetas, and of theta_k times it for each
-    of them."""
+    """Integral of exp(-(E + alpha sum theta) / T) over the active thetas, of theta_k times it for each of
+    them, and what of it lies near the end of the quadrature."""
     if not active:
-        return np.ones(1)  # energy 0, nothing to integrate over
+        return np.array([1.0, 0.0])  # energy 0, nothing to integrate over
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     nodes, weights = (nodes + 1) * UPPER / 2, weights * UPPER / 2
     chosen = list(active)
@@ -109,8 +110,10 @@ def _integrals(
     weight = theta * sign[chosen]
     energy = 0.5 * np.einsum("ni,ij,nj->n", weight, hessian[np.ix_(chosen, chosen)], weight)
     energy += l1 * theta.sum(1) - weight @ linear[chosen]
-    density = measure * np.exp(-energy / temperature)
-    return np.concatenate([[density.sum()], density @ theta])
+    with np.errstate(over="ignore"):
+        density = measure * np.exp(-energy / temperature)
+    edge = density[(theta > EDGE * UPPER).any(1)].sum()
+    return np.concatenate([[density.sum()], density @ theta, [edge]])
 
 
 def _exact(
@@ -118,13 +121,20 @@ def _exact(
     temperature: float, dormant_mass: float,
 ) -> tuple[Array, Array]:  # fmt: skip
     potential = linear.size
-    probability, mean_theta = np.zeros(2**potential), np.zeros(potential)
+    probability, mean_theta, edge = np.zeros(2**potential), np.zeros(potential), 0.0
     for active in configurations:
         moments = _integrals(active, hessian, linear, sign, l1, temperature)
         moments *= dormant_mass ** (potential - len(active))
         probability[configuration_of(active)] = moments[0]
-        mean_theta[list(active)] += moments[1:]
-    return probability / probability.sum(), mean_theta / probability.sum()
+        mean_theta[list(active)] += moments[1:-1]
+        edge += moments[-1]
+    total = probability.sum()
+    if not (0.0 < total < np.inf and edge < NEGLIGIBLE * total):
+        raise ValueError(
+            f"temperature and l1 must give a law that lies within theta < {UPPER:g}, where it is integrated, "
+            f"got {temperature:g} and {l1:g}"
+        )
+    return probability / total, mean_theta / total
 
 
 def _check_problem(hessian: Array, linear: Array, sign: Array, l1: float, temperature: float) -> None:
