@@ -196,5 +196,5 @@ def _plot(
 
 def _png(figure: Any) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
+    figure.savefig(stream, format="png")
     return stream.getvalue()
