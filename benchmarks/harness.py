@@ -109,7 +109,7 @@ def peer(name: str) -> ModuleType | Missing:
         return Missing(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:120])
 
 
-def of_peer(name: str, build: Callable[[Any], Work]) -> Work | Missing:
+def of_peer(name: str, build: Callable[[Any], Work | Missing]) -> Work | Missing:
     """The work that a peer does, or why it does none."""
     package = peer(name)
     return package if isinstance(package, Missing) else build(package)

@@ -11,12 +11,15 @@ import torch
 
 from eventbook.kernels.scans import coordinate_scan, selective, selective_scan
 from eventbook.kernels.scans.oracles import pairwise_coordinates
+from eventbook.kernels.scans.selective import selective_scan_reference
 from harness import WITHOUT_CALL, Case, Goal, Missing, Work, growth, main, multiply_add, of_peer, without_call
+from peers.ggml_scan import OldVersion, SsmScan
 
 PEERS = {
     "jax, lax.scan with fused exp": "jax",
     "mambapy, pscan": "mambapy",
     "torch, compiled associative scan": "torch",
+    "ggml, ssm_scan": "ggml-python",
 }
 LIMIT = "multiply-adds of the same number"
 # floating-point operations for a state element: 1 for the exponent, 17 for the exponential (minimum, maximum,
@@ -25,6 +28,9 @@ OPERATIONS = 23
 # going back: the state once more (21); 2 each for what reaches the state, C, B, u with delta, the step of the
 # state and A; 1 each for what reaches the state before and for its product with that state
 OPERATIONS_BACK = 35
+# of results in single precision, in units of the largest. ggml forms log(1 + exp) as it stands, which for a
+# step of 0.001 is wrong by up to 6e-5 of the step; but so small a step adds little to a result
+TOLERANCE = 1e-5
 
 
 def inputs(batch: int, time: int, width: int, states: int) -> list[torch.Tensor]:
@@ -131,6 +137,41 @@ def forward(shape: tuple[int, int, int, int], goals: list[Goal], threads: int) -
     return Case("selective_scan, forward", str(shape), competitors, goals, PEERS, (LIMIT,), threads)
 
 
+def softplus_inside(shape: tuple[int, int, int, int], goals: list[Goal], threads: int) -> Case:
+    """The forward pass as ggml has it: a softplus of the step inside, no feed-through, on as many threads."""
+    u, delta, A, B, C, _ = inputs(*shape)
+    given = [u, delta + torch.log(-torch.expm1(-delta)), A, B, C]  # softplus of the second is delta
+
+    def ours() -> tuple[torch.Tensor, torch.Tensor]:
+        u, step, *rest = given
+        return selective_scan(u, step, *rest, delta_softplus=True, threads=threads)
+
+    def in_ggml(ggml: Any) -> Work | Missing:
+        try:
+            scan = SsmScan(ggml, *(x.numpy() for x in given), threads=threads)
+        except OldVersion as error:
+            return Missing(str(error))
+        scan()
+        theirs = torch.from_numpy(scan.y), torch.from_numpy(scan.last)
+        agree(given, {f"ours, {threads} thr.": ours(), f"ggml, {threads} thr.": theirs})
+        return scan
+
+    competitors: dict[str, Work | Missing] = {"ours": ours, "ggml, ssm_scan": of_peer("ggml", in_ggml)}
+    kernel = "selective_scan, forward with softplus"
+    return Case(kernel, str(shape), competitors, goals, PEERS, (), threads)
+
+
+def agree(given: list[torch.Tensor], found: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Print how far outputs and last states are from double precision; stop if it is past `TOLERANCE`."""
+    u, step, *rest = (x.double() for x in given)
+    exact = selective_scan_reference(u, torch.nn.functional.softplus(step), *rest)
+    for who, results in found.items():
+        gaps = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(results, exact, strict=True)]
+        print(f"{who}: y and last state differ from double precision by {gaps[0]:.1e} and {gaps[1]:.1e}")
+        if not all(gap < TOLERANCE for gap in gaps):
+            raise SystemExit(f"{who} must agree with double precision to {TOLERANCE:g}, got {max(gaps):.1e}")
+
+
 def both_ways(shape: tuple[int, int, int, int], goals: list[Goal], threads: int) -> Case:
     tensors = [x.requires_grad_() for x in inputs(*shape)]
     g = torch.randn(shape[:3])
@@ -179,6 +220,8 @@ def cases() -> Iterator[Case]:
     forward_goals = [Goal(jax, 10), Goal(torch_way, 40), Goal(mambapy, 100), Goal(LIMIT, 0.7)]
     yield forward((8, 1024, 384, 16), forward_goals, 2)
     yield forward((1, 512, 384, 16), [], 1)
+    for threads in (1, 2):
+        yield softplus_inside((8, 1024, 384, 16), [Goal("ggml, ssm_scan", 8)], threads)
     yield both_ways((8, 512, 384, 16), [Goal(jax, 15), Goal(mambapy, 50)], 2)
     yield own_step((8, 512, 384, 16), 2)
 
