@@ -1,0 +1,1 @@
+"""Event-by-event state-space models (Schoene et al., arXiv:2404.18508)."""
