@@ -4,12 +4,15 @@
 
 EventSSM, EventSSMConfig    a classifier of event streams
 EventSSMLayer               one layer, for networks of your own
+EventStream                 a trained network, fed event by event
 released, as_released       the configurations of the authors' code
+augmentation                chains of augmentations, event CutMix
 """
 
 from eventbook.models.event_ssm.classifier import Encoded, EventSSM, EventSSMConfig
 from eventbook.models.event_ssm.configurations import RELEASED, Released, as_released, released
 from eventbook.models.event_ssm.layer import EventSSMLayer, Features
+from eventbook.models.event_ssm.streaming import EventStream, StreamOutput
 
 __all__ = [
     "RELEASED",
@@ -17,8 +20,10 @@ __all__ = [
     "EventSSM",
     "EventSSMConfig",
     "EventSSMLayer",
+    "EventStream",
     "Features",
     "Released",
+    "StreamOutput",
     "as_released",
     "released",
 ]

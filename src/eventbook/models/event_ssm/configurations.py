@@ -32,7 +32,7 @@ class Recipe:
     weight_decay, cut_mix
         Of AdamW, but for B and lambda; probability that a batch is mixed.
     augmentation
-        Name of the strengths in `augmentations`.
+        Name of the strengths in `augmentation`.
     """
 
     epochs: int

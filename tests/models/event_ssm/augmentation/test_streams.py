@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eventbook.kernels.encoders import EVENT, TokenStream
-from eventbook.models.event_ssm.streams import (
+from eventbook.models.event_ssm.augmentation.streams import (
     MOST_STAMP,
     at_stamps,
     check_most,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbook.kernels.encoders import EVENT, TokenStream
-from eventbook.models.event_ssm.steps import (
+from eventbook.models.event_ssm.augmentation.steps import (
     MOST_SKEW,
     add_channel_noise,
     drop_chunk,
@@ -17,7 +17,7 @@ from eventbook.models.event_ssm.steps import (
     jitter_time,
     skew_time,
 )
-from eventbook.models.event_ssm.streams import MOST_STAMP
+from eventbook.models.event_ssm.augmentation.streams import MOST_STAMP
 
 N = 100_000
 CHANNELS = 700

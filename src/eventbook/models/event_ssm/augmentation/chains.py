@@ -38,7 +38,7 @@ from numpy.random import Generator
 
 from eventbook.kernels.encoders import TokenStream
 from eventbook.kernels.encoders.events import Events
-from eventbook.models.event_ssm.pixels import (
+from eventbook.models.event_ssm.augmentation.pixels import (
     MOST_SCALE,
     add_pixel_noise,
     check_pixels,
@@ -48,7 +48,7 @@ from eventbook.models.event_ssm.pixels import (
     rotate,
     scale,
 )
-from eventbook.models.event_ssm.steps import (
+from eventbook.models.event_ssm.augmentation.steps import (
     MOST_SKEW,
     Rounding,
     add_channel_noise,
@@ -59,7 +59,12 @@ from eventbook.models.event_ssm.steps import (
     jitter_time,
     skew_time,
 )
-from eventbook.models.event_ssm.streams import MOST_STAMP, check_most, check_probability, check_range
+from eventbook.models.event_ssm.augmentation.streams import (
+    MOST_STAMP,
+    check_most,
+    check_probability,
+    check_range,
+)
 
 __all__ = [
     "DVS",

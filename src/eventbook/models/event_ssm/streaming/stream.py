@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from eventbook.kernels.encoders.arguments import check_rising, column
 from eventbook.kernels.scans.event import check_gaps
 from eventbook.models.event_ssm.classifier import EventSSM
-from eventbook.models.event_ssm.packing import packed
 from eventbook.models.event_ssm.pooling import MODES
-from eventbook.models.event_ssm.stream_kernels import run
+from eventbook.models.event_ssm.streaming.loop import run
+from eventbook.models.event_ssm.streaming.packing import packed
 
 
 class StreamOutput(NamedTuple):

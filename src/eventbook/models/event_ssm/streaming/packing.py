@@ -6,7 +6,7 @@ zero: a padded channel has slope and shift 0, no row and no column of a map lead
 What the loop would compute for each event and what depends on the token alone is computed here, a row for
 each token: the norm u, the input B u with its gain, and the embedding.
 
-Source: derived from `layer`; the places are those of `stream_kernels.Field`.
+Source: derived from `layer`; the places are those of `loop.Field`.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from eventbook.kernels.machinery.vectors import LANES
 from eventbook.models.event_ssm.classifier import EventSSM
 from eventbook.models.event_ssm.layer import EventSSMLayer
 from eventbook.models.event_ssm.norm import EPSILON, BatchNorm
-from eventbook.models.event_ssm.stream_kernels import FIELDS, UNITS, Field
+from eventbook.models.event_ssm.streaming.loop import FIELDS, UNITS, Field
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class PackedNetwork:
-    """Arrays of `stream_kernels`, the length of `memory`, and the widest vector that the loop works on."""
+    """Arrays of `loop`, the length of `memory`, and the widest vector that the loop works on."""
 
     table: Array
     weights: Array

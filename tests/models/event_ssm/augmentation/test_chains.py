@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from eventbook.datasets import load_davis_recording
 from eventbook.kernels.encoders import EVENT, TokenStream, check_events, collate, delta_events, tokens_of
-from eventbook.models.event_ssm import augmentations
-from eventbook.models.event_ssm.augmentations import DVS, SHD, SSC, ChannelAugmentation, PixelAugmentation
+from eventbook.models.event_ssm.augmentation.chains import (
+    DVS,
+    SHD,
+    SSC,
+    ChannelAugmentation,
+    PixelAugmentation,
+)
 
 
 def test_released_strengths():
@@ -72,7 +77,7 @@ def test_steps_come_in_the_order_of_the_released_code(monkeypatch, strengths, st
         return call
 
     for name, _, _ in steps:
-        monkeypatch.setattr(augmentations, name, watched(name, getattr(augmentations, name)))
+        monkeypatch.setattr(chains, name, watched(name, getattr(chains, name)))
     strengths(stream, *sensor, rng, **named)
     assert called == steps
 

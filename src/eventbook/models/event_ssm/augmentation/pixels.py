@@ -24,8 +24,13 @@ from numpy.typing import NDArray
 from eventbook.kernels.encoders import EVENT, check_events
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.encoders.events import Events
-from eventbook.models.event_ssm.steps import noise_stamps
-from eventbook.models.event_ssm.streams import at_stamps, check_probability, check_range, check_rng
+from eventbook.models.event_ssm.augmentation.steps import noise_stamps
+from eventbook.models.event_ssm.augmentation.streams import (
+    at_stamps,
+    check_probability,
+    check_range,
+    check_rng,
+)
 
 MOST_SCALE = 100.0
 

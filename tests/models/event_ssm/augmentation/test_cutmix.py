@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbook.kernels.encoders import EVENT, TokenStream
-from eventbook.models.event_ssm.cutmix import Mixed, cutmix_batch, cutmix_events
+from eventbook.models.event_ssm.augmentation.cutmix import Mixed, cutmix_batch, cutmix_events
 
 OF_B = 1_000_000  # added to the tokens of b: a token says where its event came from
 

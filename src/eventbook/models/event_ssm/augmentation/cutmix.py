@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from eventbook.kernels.encoders import TokenStream
 from eventbook.kernels.encoders.arguments import column, whole
-from eventbook.models.event_ssm.streams import check_probability, check_rng, checked
+from eventbook.models.event_ssm.augmentation.streams import check_probability, check_rng, checked
 
 Share = Literal["count", "time"]
 

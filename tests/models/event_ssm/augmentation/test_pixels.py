@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbook.kernels.encoders import EVENT, check_events, tokens_of
-from eventbook.models.event_ssm.pixels import (
+from eventbook.models.event_ssm.augmentation.pixels import (
     add_pixel_noise,
     jitter_pixels,
     map_pixels,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from eventbook.kernels.encoders import TokenStream
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.models.event_ssm.streams import (
+from eventbook.models.event_ssm.augmentation.streams import (
     MOST_STAMP,
     Stream,
     at_stamps,
