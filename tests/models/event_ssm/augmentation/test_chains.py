@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eventbook.datasets import load_davis_recording
 from eventbook.kernels.encoders import EVENT, TokenStream, check_events, collate, delta_events, tokens_of
+from eventbook.models.event_ssm.augmentation import chains
 from eventbook.models.event_ssm.augmentation.chains import (
     DVS,
     SHD,
