@@ -38,6 +38,7 @@ def kernel_environment(build: Path, profile: str) -> dict[str, str]:
     return {
         **(common_instructions() if profile != "full" else {}),
         **{name: "1" for name in THREAD_VARIABLES},
+        "EVENTBOOK_PROFILE": profile,
         "PYTHONHASHSEED": "0",
         "PYTHONWARNINGS": "default",
         "JUPYTER_PREFER_ENV_PATH": "1",
