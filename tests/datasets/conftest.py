@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from eventbook.datasets import manifest
-from eventbook.datasets.idx import encode_idx
+from eventbook.datasets.storage import manifest
+from eventbook.datasets.storage.idx import encode_idx
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,8 +5,6 @@ Arrays are NumPy's; nothing here imports torch, and nothing imports another room
 
 from eventbook.datasets.davis import EVENT, EventRecording, load_davis_recording
 from eventbook.datasets.digits import load_digits
-from eventbook.datasets.download import fetch
-from eventbook.datasets.errors import DataError
 from eventbook.datasets.mnist import (
     FASHION_CLASSES,
     LabelledImages,
@@ -16,8 +14,10 @@ from eventbook.datasets.mnist import (
 )
 from eventbook.datasets.spoken_digits import SpokenDigits, load_spoken_digits
 from eventbook.datasets.state_of_the_union import Corpus, load_state_of_the_union
-from eventbook.datasets.store import DatasetInfo, FileStatus, Source, list_datasets, verify
-from eventbook.datasets.unpacking import unpack
+from eventbook.datasets.storage.download import fetch
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.store import DatasetInfo, FileStatus, Source, list_datasets, verify
+from eventbook.datasets.storage.unpacking import unpack
 
 __all__ = [
     "EVENT",

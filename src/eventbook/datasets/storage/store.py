@@ -26,8 +26,8 @@ from typing import Literal
 
 from platformdirs import user_data_path
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import DataFile, Dataset, checkout, read_manifest
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.manifest import DataFile, Dataset, checkout, read_manifest
 
 Origin = Literal["user", "vendored", "original", "package"]
 
