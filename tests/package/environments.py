@@ -117,7 +117,11 @@ def run(python: Path, *arguments: str, cwd: Path, **variables: str) -> subproces
     return subprocess.run(
         [python, *arguments],
         cwd=cwd,
-        env={**strange, "XDG_DATA_HOME": str(cwd / "share"), **variables},
+        env={
+            **strange,
+            "XDG_DATA_HOME": str(cwd / "share"),
+            **variables,
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,10 @@ from eventbook.datasets.mnist import (
     load_mnist,
     tensorflow_validation_split,
 )
+from eventbook.datasets.points.cad_parts import load_cad_parts
+from eventbook.datasets.points.originals import load_point_clouds
+from eventbook.datasets.points.point_clouds import PointClouds
+from eventbook.datasets.points.sets import POINT_SETS, load_points
 from eventbook.datasets.spoken_digits import SpokenDigits, load_spoken_digits
 from eventbook.datasets.state_of_the_union import Corpus, load_state_of_the_union
 from eventbook.datasets.storage.download import fetch
@@ -22,20 +26,25 @@ from eventbook.datasets.storage.unpacking import unpack
 __all__ = [
     "EVENT",
     "FASHION_CLASSES",
+    "POINT_SETS",
     "Corpus",
     "DataError",
     "DatasetInfo",
     "EventRecording",
     "FileStatus",
     "LabelledImages",
+    "PointClouds",
     "Source",
     "SpokenDigits",
     "fetch",
     "list_datasets",
+    "load_cad_parts",
     "load_davis_recording",
     "load_digits",
     "load_fashion_mnist",
     "load_mnist",
+    "load_point_clouds",
+    "load_points",
     "load_spoken_digits",
     "load_state_of_the_union",
     "tensorflow_validation_split",

@@ -20,15 +20,16 @@ def test_vendored_files_are_as_pinned():
 
 
 def test_real_sets_verify():
-    rows = verify(["mnist", "spoken_digits", "davis346", "state_of_the_union", "digits"])
-    assert len(rows) == 8
+    rows = verify(["mnist", "spoken_digits", "davis346", "cad_parts", "state_of_the_union", "digits"])
+    assert len(rows) == 9
     assert {row.state for row in rows} == {"ok"}
 
 
 def test_list_names_every_set_with_licence_and_source():
     rows = {row.name: row for row in list_datasets()}
     assert set(rows) == {
-        *("mnist", "fashion_mnist", "spoken_digits", "davis346", "digits", "state_of_the_union")
+        *("mnist", "fashion_mnist", "spoken_digits", "davis346", "digits", "state_of_the_union"),
+        "cad_parts",
     }
     assert rows["davis346"].source == "vendored: data/davis346"
     assert rows["mnist"].available
