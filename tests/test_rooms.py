@@ -29,7 +29,7 @@ FLOORS = {
     "datasets": [
         {"storage"},
         {"options", "mnist", "spoken_digits", "state_of_the_union", "davis"},
-        {"digits", "points"},
+        {"digits", "streams", "points"},
         {"__main__"},
     ],
     "companion": [
@@ -117,6 +117,7 @@ def test_every_room_is_on_the_plan() -> None:
         ("companion/book/tables.py", "import eventbook.learning.rewiring"),
         ("datasets/mnist.py", "from eventbook.companion.files import write_json"),
         ("datasets/storage/store.py", "from eventbook.datasets.mnist import load_mnist"),
+        ("datasets/points/sets.py", "from eventbook.datasets.streams.event_streams import EventStreams"),
         ("learning/rewiring/deep_r.py", "from ...datasets import load_mnist"),
     ],
 )
