@@ -46,6 +46,8 @@ poisson_events: int = 1000000  # events of the stream behind the mean state
 
 # %% tags=["hide-input"]
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -76,7 +78,7 @@ MODES = {"dirac": "orange", "async": "blue", "zoh": "vermilion"}
 # %% [markdown]
 # ## Events
 #
-# Two seconds of a real event camera. A DAVIS346 looks at traffic, and each dot of the figure is a pixel that became
+# Two seconds of a real event camera. Things move before a DAVIS346, and each dot of the figure is a pixel that became
 # brighter or darker at that moment.
 
 # %%
@@ -91,7 +93,7 @@ record(
     es_davis_median_gap=1e3 * np.median(gaps[1:]),
 )
 
-# %% mystnb={"figure": {"caption": "Left: column of each event against time; brighter in orange, darker in blue. Three vehicles leave bands, a faulty pixel a row of dots. Right: gaps between neighbouring events of the recording.", "name": "fig-es-events"}, "image": {"alt": "Bands of dots that cross in space and time, and a histogram of gaps from zero to several hundred microseconds with its maximum near thirty"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: column of each event against time; brighter in orange, darker in blue. Moving objects leave bands, single dots are noise. Right: gaps between neighbouring events of the recording.", "name": "fig-es-events"}, "image": {"alt": "Bands of dots that cross in space and time, and a histogram of gaps that falls from one to two hundred microseconds"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.6), width_ratios=(1.6, 1))
 for polarity, color in ((1, "orange"), (0, "blue")):
     some = recording.events[recording.events["p"] == polarity]
@@ -464,13 +466,13 @@ plt.show()
 # ```{margin} Variances
 # The released code draws $B$ with variance $1/P$ where one would expect one over the number of inputs, and $C$ with
 # $1/(P\,d_{\text{out}})$: its framework counts fans by the last two axes. We keep that. Measured on a layer with 96 features
-# and 128 states: {glue:text}`es_variance_B:.3f` and {glue:text}`es_variance_C:.3f` of those.
+# and 128 states: {glue:text}`es_variance_in:.3f` and {glue:text}`es_variance_out:.3f` of those.
 # ```
 
 # %%
 record(
-    es_variance_B=2 * 128 * float(layer.B.detach().square().mean()),
-    es_variance_C=128 * 96 * float(layer.C.detach().square().mean()),
+    es_variance_in=2 * 128 * float(layer.B.detach().square().mean()),
+    es_variance_out=128 * 96 * float(layer.C.detach().square().mean()),
 )
 
 # %% [markdown]
