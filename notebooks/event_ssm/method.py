@@ -215,7 +215,7 @@ def apart(first, second):
 
 
 # %% [markdown]
-# **Nothing is nothing.** An event of height zero is put at a random moment of every gap. This is what lets a stream pass
+# **Nothing is nothing.** A {term}`null event <null point>`, one of height zero, is put at a random moment of every gap. This is what lets a stream pass
 # through a sensor's filter, a router or a hot pixel without changing its meaning.
 
 # %%
