@@ -38,7 +38,7 @@ if importlib.util.find_spec("eventbook") is None:
 tick_steps: int = 150  # steps of training on coarse stamps
 tick_seeds: list[int] = [0]  # one run each
 ablation_seeds: list[int] = []  # variants on spoken digits; empty: recorded results
-ablation_epochs: int = 30  # passes of each variant over the digits
+ablation_epochs: int = 20  # passes of each variant over the digits
 eye_seeds: list[int] = []  # variants on saccades; empty: recorded results
 eye_images: int = 5000  # training images there, first movement only
 eye_epochs: int = 5  # passes over them
@@ -137,7 +137,7 @@ plt.show()
 #
 # ## Spoken digits, one change at a time
 #
-# The network of the [experiments](experiments.ipynb), 52,874 parameters, thirty epochs. Each line of the figure is one
+# The network of the [experiments](experiments.ipynb), 52,874 parameters, twenty epochs. Each line of the figure is one
 # change. The test part has 300 clips, so that one clip is a third of a point and a difference below about one and a half
 # points says nothing.
 
