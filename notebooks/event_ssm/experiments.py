@@ -63,6 +63,7 @@ saccade_epochs: int = 1  # passes over them
 
 # %% tags=["hide-input"]
 from dataclasses import replace
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -230,7 +231,7 @@ words = {
     part: load_event_streams(event_set, part, **encoding)
     for part in ("train", "test")
 }
-print(words["train"].source)
+print(fill(str(words["train"].source), 86))
 for part, some in words.items():
     print(
         f"{len(some):,} {part} streams of {some.lengths.mean():.0f} events on average"
@@ -347,7 +348,7 @@ for some, color, name in ((up, "orange", "up"), (~up, "blue", "down")):
 axes[0].set(ylabel="coefficient" if event_set == "spoken_digits" else "channel")
 moments = stamp[said.at] / 1e3
 for k in np.argsort(chance.max(0))[::-1]:
-    best = chance[:, k].max() > 0.25
+    best = chance[:, k].max() > 0.5
     color = PALETTE["green"] if k == answer else PALETTE["grey"]
     label = words["test"].classes[k] if best else None
     axes[1].step(
