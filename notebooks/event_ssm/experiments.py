@@ -62,6 +62,7 @@ saccade_stride: int = 16  # events that a stage makes one there
 saccade_epochs: int = 1  # passes over them
 
 # %% tags=["hide-input"]
+import time
 from dataclasses import replace
 from textwrap import fill
 
@@ -497,8 +498,6 @@ stream.push(token[:1], stamp[:1])  # compiles
 stream.reset()
 
 # %%
-import time
-
 begin = time.perf_counter()
 streamed = stream.push(token, stamp)
 seconds = time.perf_counter() - begin
