@@ -1,6 +1,6 @@
 """What chapter notebooks use of the companion: record a value, read recorded full results, the book's look.
 
-    from eventbook.companion.notebook import bound, record, recorded, use_theme
+    from eventbook.companion.notebook import bound, checkpoint, record, recorded, use_theme
 
 Recorded numbers keep twelve significant digits: what comes after them is the rounding of one processor, and
 would make the notebooks of another differ. A number that *is* rounding is recorded as its `bound`.
@@ -8,11 +8,13 @@ would make the notebooks of another differ. A number that *is* rounding is recor
 
 from __future__ import annotations
 
+import hashlib
 import html
 import inspect
 import itertools
 import json
 import math
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from .files import read_json
 from .ledger.ledger import GLUE, Claim, Ledger, read_ledger
 from .project import Project
 
-__all__ = ["PALETTE", "bound", "keep", "record", "recorded", "show_code", "use_theme"]
+__all__ = ["PALETTE", "bound", "checkpoint", "keep", "record", "recorded", "show_code", "use_theme"]
 
 DIGITS = 12
 
@@ -195,6 +197,33 @@ def _source(definition: Any) -> str:
     if inspect.isclass(written):
         return "\n".join(lines)
     return "\n".join(itertools.dropwhile(lambda line: not line.startswith(("def ", "async def ")), lines))
+
+
+def checkpoint(name: str, **what: Any) -> Path | None:
+    """The file in which a long training keeps where it is: an interrupted full run goes on from there.
+
+    Its name holds a hash of what is trained and of the package's sources: a run of other parameters or other
+    code has a file of its own.
+
+    Parameters
+    ----------
+    name
+        What people call it.
+    **what
+        Everything that decides about the result: plain values, dataclasses, lists and dicts of them.
+
+    Returns
+    -------
+    path
+        ``_build/checkpoints/<chapter>/<name>-<hash>.pt``; None in any profile but full, where training is to
+        be seen.
+    """
+    if os.environ.get("EVENTBOOK_PROFILE") != "full":
+        return None
+    project = Project.find()
+    sources = [path.read_bytes() for path in sorted((Path(__file__).parents[1]).rglob("*.py"))]
+    digest = hashlib.sha256(repr(sorted(what.items())).encode() + b"".join(sources)).hexdigest()[:16]
+    return project.build / "checkpoints" / Path.cwd().name / f"{name}-{digest}.pt"
 
 
 def recorded(slug: str) -> dict[str, Any]:

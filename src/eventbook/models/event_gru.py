@@ -95,6 +95,7 @@ class EventGRU(nn.Module):
         x = functional.embedding(token, functional.pad(self.embedding, (0, 0, 0, 1)))
         if self.gap_feature:
             x = torch.cat([x, torch.log1p(gap)[..., None].to(x.dtype)], 2)
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        # Padding comes last and changes no state before it; packed sequences would take four times as long.
+        mask = torch.arange(x.shape[1]) < lengths[:, None]
+        states = self.gru(x)[0] * mask[..., None]
         return self.readout(states.sum(1) / lengths[:, None])

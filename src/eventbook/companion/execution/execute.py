@@ -24,15 +24,21 @@ from ..errors import UserError
 from ..files import write_json
 from ..notebooks.notebook_format import NotebookNode, nbformat
 from ..notebooks.pairs import INJECTED, read_notebook, read_source, refresh, tags, write_pair
-from .hardware import THREAD_VARIABLES, describe_machine, describe_versions
+from .hardware import THREAD_VARIABLES, common_instructions, describe_machine, describe_versions
 from .jobs import Job
 from .processes import end_with_children, end_with_run
 
 
-def kernel_environment(build: Path) -> dict[str, str]:
-    """Variables of a kernel: one thread, this interpreter's kernel, nobody's personal configuration."""
+def kernel_environment(build: Path, profile: str) -> dict[str, str]:
+    """Variables of a kernel: one thread, this interpreter's kernel, nobody's personal configuration.
+
+    What is committed must come out alike on any processor, though training makes a percent of the last bit of
+    a product: outside the full profile, which is only recorded, libraries keep to what all processors share.
+    """
     return {
+        **(common_instructions() if profile != "full" else {}),
         **{name: "1" for name in THREAD_VARIABLES},
+        "EVENTBOOK_PROFILE": profile,
         "PYTHONHASHSEED": "0",
         "PYTHONWARNINGS": "default",
         "JUPYTER_PREFER_ENV_PATH": "1",
@@ -82,7 +88,7 @@ def execute(job: Job) -> dict[str, Any]:
         If files cannot be read or written, or the pair's ``.ipynb`` holds edits of its own. The executed
         notebook is in place in the latter case: nothing has to run again.
     """
-    os.environ.update(kernel_environment(Path(job.build)))
+    os.environ.update(kernel_environment(Path(job.build), job.profile))
     log, failed, result = job.path("log.ipynb"), job.path("failed.ipynb"), job.path("ipynb")
     report: dict[str, Any] = {
         "notebook": job.name,

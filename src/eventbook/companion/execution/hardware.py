@@ -7,6 +7,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from llvmlite import binding
+
 # what makes the numerical libraries use one thread, whichever of them a notebook loads
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -30,6 +32,21 @@ PACKAGES = (
     "jupyter-book",
     "snakemake",
 )
+
+
+def common_instructions() -> dict[str, str]:
+    """Variables with which libraries round alike on every x86 processor of the last ten years.
+
+    Each of them otherwise takes the newest instructions there are, and another order of a sum with them. On
+    other processors they do not know the words, and without AVX2 nothing newer is to be avoided.
+    """
+    variables = {
+        "MKL_CBWR": "COMPATIBLE",  # the only branch that is the same on processors of all makers
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+    }
+    if binding.get_host_cpu_features().get("avx2"):
+        variables["ATEN_CPU_CAPABILITY"] = "avx2"  # taken at its word, so only where it is true
+    return variables
 
 
 def describe_machine() -> dict[str, str | int | float]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eventbook.datasets import load_davis_recording
 from eventbook.kernels.encoders import EVENT, TokenStream, check_events, collate, delta_events, tokens_of
+from eventbook.models.event_ssm.augmentation import chains
 from eventbook.models.event_ssm.augmentation.chains import (
     DVS,
     SHD,
@@ -21,7 +22,7 @@ from eventbook.models.event_ssm.augmentation.chains import (
 
 
 def test_released_strengths():
-    """The sheet's table, which is that of configs/task of the released code."""
+    """Typed here once more, from configs/task of the released code."""
     table = [(s.time_jitter, s.channel_jitter, s.noise, s.drop, s.chunk, s.skew) for s in (SHD, SSC)]
     assert table == [(1, 0.55, 35, 0.1, 0.02, 1.2), (3, 1.0, 100, 0.1, 0.02, 1.05)]
     assert {s.rounding for s in (SHD, SSC)} == {"towards_zero"}
