@@ -421,12 +421,13 @@ def test_a_folder_is_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_a_checkpoint_that_is_being_written_does_not_touch_the_old_one(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("where", ["while it is written", "before it takes its place"])
+def test_a_checkpoint_that_is_being_written_does_not_touch_the_old_one(tmp_path, monkeypatch, error, where):
     path = tmp_path / "run.pt"
     train(model(), *problem(), replace(SHORT, epochs=3), checkpoint=path)
     whole = path.read_bytes()
     path.unlink()
-    save, calls = torch.save, []
+    save, replace_by, calls = torch.save, Path.replace, []
 
     def interrupted(state, target):
         calls.append(target)
@@ -435,8 +436,17 @@ def test_a_checkpoint_that_is_being_written_does_not_touch_the_old_one(tmp_path,
             raise error
         save(state, target)
 
+    def not_replaced(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise error
+        return replace_by(source, target)
+
     with monkeypatch.context() as patched:
-        patched.setattr(classification.torch, "save", interrupted)
+        if where == "while it is written":
+            patched.setattr(classification.torch, "save", interrupted)
+        else:
+            patched.setattr(Path, "replace", not_replaced)
         with pytest.raises(error):
             train(model(), *problem(), SHORT, checkpoint=path)
     assert len(state_of(path)["history"]) == 1

@@ -78,6 +78,7 @@ def test_rows_that_do_not_count_change_nothing_to_the_bit():
 def test_evaluation_uses_the_averages_and_leaves_them():
     norm, x = with_random_weights(BatchNorm(3)), 5 + normal(8, 3)
     norm(x)
+    assert (MOMENTUM, EPSILON) == (0.95, 1e-6)
     assert relative(norm.mean, (1 - MOMENTUM) * x.mean(0)) < 1e-14
     assert relative(norm.variance, MOMENTUM + (1 - MOMENTUM) * x.var(0, unbiased=False)) < 1e-14
     norm.eval()
