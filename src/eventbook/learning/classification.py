@@ -15,8 +15,8 @@ into pools of sixteen batches that are sorted by length within. Everything rando
 epoch), so a run that was interrupted goes on from the checkpoint of its last epoch as if nothing had
 happened.
 
-Source: one-cycle with AdamW is the recipe of the prototype on the timing task; cosine with warm-up, two
-groups of parameters and CutMix are those of the released code of arXiv:2404.18508.
+Source: derived; cosine with warm-up, two groups of parameters and CutMix are those of the released code of
+arXiv:2404.18508.
 """
 
 import hashlib

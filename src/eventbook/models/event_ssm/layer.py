@@ -198,8 +198,13 @@ class EventSSMLayer(nn.Module):
         gate = self.gate(self._drop(functional.gelu(y, approximate="tanh")))
         return self.skip(skipped) + self._drop(y * torch.sigmoid(gate))
 
-    def scan(self, driven: Tensor, gap: Tensor, h0: Tensor | None) -> Complex[Tensor, "batch time state"]:
-        """States after each event for driven input B u (batch, time, state), gain included but for "zoh"."""
+    def scan(
+        self,
+        driven: Tensor,
+        gap: Tensor,
+        h0: Tensor | None,
+    ) -> Complex[Tensor, "batch time state"]:
+        """States after each event, from B u with its gain, which "zoh" adds here."""
         if self.discretization != "zoh":
             return event_scan(self.lam * self.step, gap, driven, h0)[0]
         decay, gain = discretize("zoh", self.lam, self.step, gap)
