@@ -82,49 +82,57 @@ _CUBIC = 0.044715
 # --- parts, in vectors of float32 --------------------------------------------------------------------------
 
 
-@kernel()
-def _product(x, n, weights, at, m, y):
-    """y[:m] += x[:n] @ W for W (n, m) at a place in the weights; n and m whole vectors."""
-    for j in range(0, m // (2 * LANES) * 2 * LANES, 2 * LANES):
+def _product(x, start, n, weights, at, m, y):
+    """y[:m] += x[start : start + n] @ W for W (n, m) at a place in the weights; n and m whole vectors.
+
+    Two vectors of y at a time, each in four sums: a sum waits for its last addition before the next one.
+    """
+    for j in range(0, m - LANES, 2 * LANES):
         a, b = load(y, j), load(y, j + LANES)
-        c, d = splat(np.float32(0)), splat(np.float32(0))
-        for i in range(0, n, 2):
-            place, below = at + i * m + j, at + (i + 1) * m + j
+        c = d = e = f = g = h = splat(np.float32(0))
+        place = at + j
+        for i in range(start, start + n, 4):
             a += x[i] * load(weights, place)
             b += x[i] * load(weights, place + LANES)
-            c += x[i + 1] * load(weights, below)
-            d += x[i + 1] * load(weights, below + LANES)
-        store(y, j, a + c)
-        store(y, j + LANES, b + d)
+            c += x[i + 1] * load(weights, place + m)
+            d += x[i + 1] * load(weights, place + m + LANES)
+            e += x[i + 2] * load(weights, place + 2 * m)
+            f += x[i + 2] * load(weights, place + 2 * m + LANES)
+            g += x[i + 3] * load(weights, place + 3 * m)
+            h += x[i + 3] * load(weights, place + 3 * m + LANES)
+            place += 4 * m
+        store(y, j, (a + c) + (e + g))
+        store(y, j + LANES, (b + d) + (f + h))
     if m % (2 * LANES):
         j = m - LANES
-        a, c = load(y, j), splat(np.float32(0))
-        for i in range(0, n, 2):
-            a += x[i] * load(weights, at + i * m + j)
-            c += x[i + 1] * load(weights, at + (i + 1) * m + j)
-        store(y, j, a + c)
+        a = load(y, j)
+        c = e = g = splat(np.float32(0))
+        place = at + j
+        for i in range(start, start + n, 4):
+            a += x[i] * load(weights, place)
+            c += x[i + 1] * load(weights, place + m)
+            e += x[i + 2] * load(weights, place + 2 * m)
+            g += x[i + 3] * load(weights, place + 3 * m)
+            place += 4 * m
+        store(y, j, (a + c) + (e + g))
 
 
-@kernel()
 def _copy(source, at, n, target, to):
     for i in range(0, n, LANES):
         store(target, to + i, load(source, at + i))
 
 
-@kernel()
 def _clear(target, to, n):
     for i in range(0, n, LANES):
         store(target, to + i, splat(np.float32(0)))
 
 
-@kernel()
 def _add(source, at, n, weight, target, to):
     """target += weight source."""
     for i in range(0, n, LANES):
         store(target, to + i, load(target, to + i) + weight * load(source, at + i))
 
 
-@kernel()
 def _norm(x, n, width, weights, slope, shift, over_channels, u):
     """Normalise x over its first `width` channels, or with given statistics folded into slope and shift."""
     mean, scale = np.float32(0), np.float32(1)
@@ -145,7 +153,6 @@ def _norm(x, n, width, weights, slope, shift, over_channels, u):
         store(u, i, y * load(weights, slope + i) + load(weights, shift + i))
 
 
-@kernel()
 def _advance(memory, state, weights, real, imag, n, gap, drive, at, held):
     """h <- a h + drive with a = exp(lambda s gap), or a h + (a - 1) drive if `held`."""
     for p in range(0, n, LANES):
@@ -159,7 +166,6 @@ def _advance(memory, state, weights, real, imag, n, gap, drive, at, held):
         store(memory, state + n + p, a * k + b * h + y)
 
 
-@kernel()
 def _gelu(y, n, g):
     for i in range(0, n, LANES):
         v = load(y, i)
@@ -167,14 +173,12 @@ def _gelu(y, n, g):
         store(g, i, v * (tanh(inner) + np.float32(1)) * np.float32(0.5))
 
 
-@kernel()
 def _gate(y, gate, n, x):
     """x += y sigmoid(gate)."""
     for i in range(0, n, LANES):
         store(x, i, load(x, i) + load(y, i) * logistic(load(gate, i)))
 
 
-@kernel()
 def _announce(table, row, width):
     for i in range(0, width, LANES):
         announce_load(table, row * width + i)
@@ -183,32 +187,27 @@ def _announce(table, row, width):
 # --- parts, in plain float64 -------------------------------------------------------------------------------
 
 
-@kernel()
-def _product_double(x, n, weights, at, m, y):
+def _product_double(x, start, n, weights, at, m, y):
     for i in range(n):
         for j in range(m):
-            y[j] += x[i] * weights[at + i * m + j]
+            y[j] += x[start + i] * weights[at + i * m + j]
 
 
-@kernel()
 def _copy_double(source, at, n, target, to):
     for i in range(n):
         target[to + i] = source[at + i]
 
 
-@kernel()
 def _clear_double(target, to, n):
     for i in range(n):
         target[to + i] = 0
 
 
-@kernel()
 def _add_double(source, at, n, weight, target, to):
     for i in range(n):
         target[to + i] += weight * source[at + i]
 
 
-@kernel()
 def _norm_double(x, n, width, weights, slope, shift, over_channels, u):
     mean, scale = 0.0, 1.0
     if over_channels:
@@ -222,7 +221,6 @@ def _norm_double(x, n, width, weights, slope, shift, over_channels, u):
         u[i] = (x[i] - mean) * scale * weights[slope + i] + weights[shift + i]
 
 
-@kernel()
 def _advance_double(memory, state, weights, real, imag, n, gap, drive, at, held):
     for p in range(n):
         lam = complex(weights[real + p], weights[imag + p])
@@ -231,19 +229,16 @@ def _advance_double(memory, state, weights, real, imag, n, gap, drive, at, held)
         memory[state + p], memory[state + n + p] = h.real, h.imag
 
 
-@kernel()
 def _gelu_double(y, n, g):
     for i in range(n):
         g[i] = 0.5 * y[i] * (1 + np.tanh(_ROOT * (y[i] + _CUBIC * y[i] ** 3)))
 
 
-@kernel()
 def _gate_double(y, gate, n, x):
     for i in range(n):
         x[i] += y[i] / (1 + np.exp(-gate[i]))
 
 
-@kernel()
 def _announce_double(table, row, width):
     pass
 
@@ -252,16 +247,18 @@ def _announce_double(table, row, width):
 
 
 def _by_precision(single, double):
-    """One name for two kernels: the arrays that the loop is compiled for choose between them."""
+    """One name for two functions: the arrays that the loop is compiled for choose between them.
+
+    The choice becomes part of the loop itself. Called, a part would be handed every array anew.
+    """
 
     def part(*arguments):
-        raise TypeError(f"{single.py_func.__name__} is callable from kernels alone")
+        raise TypeError(f"{single.__name__} is callable from kernels alone")
 
-    @overload(part)
+    @overload(part, strict=False, jit_options={"error_model": "numpy", "forceinline": True})
     def chosen(*arguments):
         dtypes = {argument.dtype for argument in arguments if isinstance(argument, types.Array)}
-        kernel_of = double if types.float64 in dtypes else single
-        return lambda *arguments: kernel_of(*arguments)
+        return double if types.float64 in dtypes else single
 
     return part
 
@@ -282,13 +279,14 @@ def run(
     token, gap, table, weights, plan, memory, filled, sums, head, scratch, readout, scores, at,
     pooling, keeps_last, over_channels, held, by_time,
 ):  # fmt: skip
-    """token: (event,); gap: (event,), milliseconds; readout: (width + 1, classes), biases last.
+    """token: (event,); gap: (event,), milliseconds; readout: (width + 1, classes padded) flat, biases last.
 
     scratch: (4, widest); scores: (output, classes) and at: (output,), the event that each came with, are
     filled from the start. Returns their number. `memory`, `filled`, `sums`, `head` go on from call to call.
     """
     x, u, y, g = scratch[0], scratch[1], scratch[2], scratch[3]
     row_width = 2 * plan[0, STATES] + 2 * plan[0, D_IN]
+    classes = readout.size // head.size
     written = 0
     for k in range(token.size):
         if k + AHEAD < token.size:
@@ -308,7 +306,7 @@ def run(
                     plan[layer, SLOPE], plan[layer, SHIFT], over_channels, u,
                 )  # fmt: skip
                 clear(y, 0, 2 * n)
-                product(u, d_in, weights, plan[layer, INTO], 2 * n, y)
+                product(u, 0, d_in, weights, plan[layer, INTO], 2 * n, y)
                 advance(memory, state, weights, real, imag, n, since, y, 0, held)
             # into the group
             through, skipped = plan[layer, THROUGH_SUM], plan[layer, SKIPPED_SUM]
@@ -339,12 +337,11 @@ def run(
             since = sums[layer, 0]
             share = sums.dtype.type(1) / sums[layer, 1]
             clear(y, 0, d_out)
-            copy(memory, plan[layer, KEPT], 2 * n, g, 0)
-            product(g, 2 * n, weights, plan[layer, OUT], d_out, y)
+            product(memory, plan[layer, KEPT], 2 * n, weights, plan[layer, OUT], d_out, y)
             clear(u, 0, d_in)
             add(memory, through, d_in, share, u, 0)
             if plan[layer, THROUGH_IS_MATRIX]:
-                product(u, d_in, weights, plan[layer, THROUGH], d_out, y)
+                product(u, 0, d_in, weights, plan[layer, THROUGH], d_out, y)
             else:
                 for i in range(d_out):
                     y[i] += weights[plan[layer, THROUGH] + i] * u[i]
@@ -352,25 +349,25 @@ def run(
             add(memory, skipped, d_in, share, u, 0)
             if plan[layer, SKIP_IS_MATRIX]:
                 copy(weights, plan[layer, SKIP_BIAS], d_out, x, 0)
-                product(u, d_in, weights, plan[layer, SKIP], d_out, x)
+                product(u, 0, d_in, weights, plan[layer, SKIP], d_out, x)
             else:
                 copy(u, 0, d_in, x, 0)
             gelu(y, d_out, g)
             copy(weights, plan[layer, GATE_BIAS], d_out, u, 0)
-            product(g, d_out, weights, plan[layer, GATE], d_out, u)
+            product(g, 0, d_out, weights, plan[layer, GATE], d_out, u)
             gate(y, u, d_out, x)
         if arrived:
             weight = since + LEAST_WEIGHT if by_time else 1.0
             width = head.size - 1
             head[width] += weight
+            share = 1 / head[width]
             for i in range(width):
                 head[i] += weight * x[i]
+                g[i] = head[i] * share
+            copy(readout, width * classes, classes, y, 0)
+            product(g, 0, width, readout, 0, classes, y)
             for c in range(scores.shape[1]):
-                scores[written, c] = readout[width, c]
-            for i in range(width):
-                mean = head[i] / head[width]
-                for c in range(scores.shape[1]):
-                    scores[written, c] += mean * readout[i, c]
+                scores[written, c] = y[c]
             at[written] = k
             written += 1
     return written

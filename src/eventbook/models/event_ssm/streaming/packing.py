@@ -29,14 +29,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class PackedNetwork:
-    """Arrays of `loop`, the length of `memory`, and the widest vector that the loop works on."""
+    """Arrays of `loop`, lengths of `memory` and `head`, and the widest vector that the loop works on."""
 
     table: Array
     weights: Array
     plan: NDArray[np.int64]
+    readout: Array
     memory: int
+    head: int
     widest: int
-    readout: NDArray[np.float64]
 
 
 def packed(model: EventSSM) -> PackedNetwork:
@@ -62,19 +63,19 @@ def packed(model: EventSSM) -> PackedNetwork:
         }  # fmt: skip
         for field, length in lengths.items():
             row[field], memory = memory, memory + length
-    width = _padded(layers[-1].d_out)
-    readout = np.zeros((width + 1, model.config.n_classes))
-    readout[: layers[-1].d_out] = _array(model.readout.weight).T
-    readout[width] = _array(model.readout.bias)
+    width, classes = _padded(layers[-1].d_out), _padded(model.config.n_classes)
+    readout = [
+        _to(_array(model.readout.weight).T, width, classes),
+        _to(_array(model.readout.bias)[None], 1, classes),
+    ]
     return PackedNetwork(
         table=_aligned(_table(model, layers[0])),
         weights=_aligned(np.concatenate(pieces)),
         plan=plan,
+        readout=_aligned(np.concatenate(readout).reshape(-1)),
         memory=memory,
-        widest=int(
-            max(plan[:, Field.D_IN].max(), plan[:, Field.D_OUT].max(), 2 * plan[:, Field.STATES].max())
-        ),
-        readout=readout,
+        head=width + 1,
+        widest=int(max(plan[:, [Field.D_IN, Field.D_OUT]].max(), 2 * plan[:, Field.STATES].max(), classes)),
     )
 
 

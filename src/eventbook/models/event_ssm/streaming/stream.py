@@ -75,7 +75,7 @@ class EventStream:
         dtype = network.weights.dtype
         self._memory = np.zeros(network.memory, dtype)
         self._filled, self._sums = np.zeros(layers, np.int64), np.zeros((layers, 2), dtype)
-        self._head = np.zeros(len(network.readout))
+        self._head = np.zeros(network.head)
         self._waiting = np.empty(0, np.int64)  # tokens whose gap is not known yet
         self._last: int | None = None  # stamp
         self.events = self.outputs = 0
@@ -151,7 +151,7 @@ class EventStream:
             gap[: 1 if self.events == 0 else 0] = 0
         every = config.total_stride
         due = (self.events + len(tokens)) // every - self.events // every
-        scores, at = np.empty((due, config.n_classes)), np.empty(due, np.int64)
+        scores, at = np.empty((due, config.n_classes), network.weights.dtype), np.empty(due, np.int64)
         written = run(
             tokens,
             gap.astype(network.weights.dtype),
@@ -175,4 +175,4 @@ class EventStream:
         assert written == due
         self.events += len(tokens)
         self.outputs += due
-        return StreamOutput(scores.astype(network.weights.dtype), at)
+        return StreamOutput(scores, at)
