@@ -65,23 +65,34 @@ class Network:
     stride: int
 
 
+def array(tensor: Any) -> Any:
+    return tensor.detach().resolve_conj().numpy()
+
+
 @torch.no_grad()
 def network_of(model: EventSSM) -> Network:
     layers = [layer for layer in model.layers if isinstance(layer, EventSSMLayer)]
-    norm: Any = layers[0].norm
-    normed = norm(model.embedding)
-    arrays = [
-        Weights(
-            *(x.resolve_conj().numpy() for x in (
-                layer.norm.weight, layer.norm.bias, layer.input_matrix(), layer.lam * layer.step,
-                layer.output_matrix(), layer.D, layer.gate.weight.T, layer.gate.bias,
-            ))
-        )
-        for layer in layers
-    ]  # fmt: skip
-    table = (normed @ layers[0].input_matrix()).numpy(), normed.numpy(), model.embedding.numpy()
+    normed = layers[0].norm(model.embedding)
     return Network(
-        *table, arrays, model.readout.weight.T.numpy(), model.readout.bias.numpy(), model.config.stride
+        driven=array(normed @ layers[0].input_matrix()),
+        normed=array(normed),
+        embedding=array(model.embedding),
+        layers=[
+            Weights(
+                slope=array(layer.norm.weight),
+                shift=array(layer.norm.bias),
+                into=array(layer.input_matrix()),
+                exponent=array(layer.lam * layer.step),
+                out=array(layer.output_matrix()),
+                through=array(layer.D),
+                gate=array(layer.gate.weight.T),
+                bias=array(layer.gate.bias),
+            )
+            for layer in layers
+        ],
+        readout=array(model.readout.weight.T),
+        bias=array(model.readout.bias),
+        stride=model.config.stride,
     )
 
 
