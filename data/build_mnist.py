@@ -19,8 +19,8 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import read_manifest
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.manifest import read_manifest
 
 
 def pack(raw: bytes) -> bytes:

@@ -25,12 +25,15 @@ from torch import Tensor, nn
 
 import eventbook.kernels
 import eventbook.learning
+import eventbook.models
 import eventbook.spinnaker
 from eventbook.kernels import events
 from eventbook.kernels.events import rows
 from eventbook.kernels.machinery import indices, random
 from eventbook.kernels.machinery.doors import Door
 from eventbook.kernels.rewiring import network, products, steps
+from eventbook.kernels.scans import token_scan
+from eventbook.kernels.scans.event import check_tokens
 from eventbook.learning.rewiring import (
     baselines,
     compiled_training,
@@ -39,11 +42,14 @@ from eventbook.learning.rewiring import (
     sparse_linear,
     sparsify,
 )
+from eventbook.models.event_gru import EventGRU
+from eventbook.models.event_ssm import EventSSM, EventSSMConfig, EventSSMLayer
+from eventbook.models.event_ssm.pooling import MODES, pool_rows
 from eventbook.spinnaker import connections
 
 SECONDS = 600  # for all calls together, kernels compiled anew
-PACKAGES = (eventbook.kernels, eventbook.learning, eventbook.spinnaker)
-WORDS = {"index", "indices", "indptr", "ranks", "taken", "chosen", "new", "order", "places"}
+PACKAGES = (eventbook.kernels, eventbook.models, eventbook.learning, eventbook.spinnaker)
+WORDS = {"index", "indices", "indptr", "ranks", "taken", "chosen", "new", "order", "places", "token"}
 HOLDERS = ("CSRBySource", "Weights", "SparseLayer", "FreeSparseLinear", "module.Module", "ConnectionList")
 
 # --- what takes indices ------------------------------------------------------------------------------------
@@ -522,11 +528,84 @@ LAYERS: dict[Any, list[Case]] = {
     connections.pack: both_ways(SIGNED, connections.pack),
 }
 
+# --- tokens: rows of a table, one for each event -----------------------------------------------------------
+
+ROWS = 7
+
+
+def events_of_streams() -> dict[str, Any]:
+    return {
+        "token": torch.tensor([[0, 6, 2, 5], [3, 1, 1, 6]]),
+        "gap": torch.tensor([[0.0, 2.5, 0.0, 0.1], [0.0, 0.3, 4.0, 0.0]]),
+        "lengths": torch.tensor([4, 3]),
+    }
+
+
+def of_tokens(use: Callable[..., Any]) -> Case:
+    return Case(use, events_of_streams, {"token": PLACES, "gap": ("negative", "short", "square"),
+                                         "lengths": PLACES})  # fmt: skip
+
+
+def event_ssm(training: bool, **changes: Any) -> Case:
+    config = EventSSMConfig(ROWS, 2, d_model=3, d_state=4, blocks=1, stride=2, layers=1, **changes)
+    return of_tokens(lambda **events: EventSSM(config).train(training)(**events))
+
+
+def event_ssm_layer(discretization: str) -> Case:
+    def use(**events: Any) -> Any:
+        layer = EventSSMLayer(3, 3, 4, discretization=discretization, norm="batch")
+        return layer.from_tokens(torch.ones(ROWS, 3), **events)
+
+    return of_tokens(use)
+
+
+def scan_of_rows(token: Tensor, gap: Tensor) -> Any:
+    lam, table = torch.full((2,), -1 + 1j), torch.ones(ROWS, 2, dtype=torch.complex64)
+    return token_scan(lam, gap, table, token)
+
+
+def with_tokens_alone(use: Callable[..., Any]) -> Case:
+    def make() -> dict[str, Any]:
+        return {name: value for name, value in events_of_streams().items() if name != "lengths"}
+
+    return Case(use, make, {"token": PLACES, "gap": ("negative", "short", "square")})
+
+
+TOKENS: dict[Any, list[Case]] = {
+    EventSSM: [
+        event_ssm(training, norm=norm, discretization=word, pooling=mode)
+        for training, norm, word, mode in (
+            (False, "layer", "async", "average"),
+            (True, "batch", "zoh", "time"),
+            (True, "batch", "dirac", "last"),
+        )
+    ],
+    EventSSMLayer: [event_ssm_layer(word) for word in ("async", "zoh")],
+    EventGRU: [of_tokens(lambda **events: EventGRU(ROWS, 2, 3, 4)(**events))],
+    token_scan: [with_tokens_alone(scan_of_rows)],
+    check_tokens: [
+        Case(
+            check_tokens,
+            lambda: {"token": events_of_streams()["token"].numpy(), "rows": ROWS},
+            {"token": ("negative", "beyond")},
+        )
+    ],
+    pool_rows: [
+        Case(
+            lambda mode=mode, **events: pool_rows(mode, "last", torch.ones(ROWS, 3), stride=2, **events),
+            events_of_streams,
+            {"token": PLACES, "gap": ("short", "square"), "lengths": PLACES},
+        )
+        for mode in MODES
+    ],
+}
+
 # names that Numba resolves by type: nothing behind them in Python
 OVERLOADED = (rows.find, rows.add_rows, rows.dot_rows)
 
 # classes and functions that get a model but read nothing through its indices
 BLIND = {
+    "kernels.encoders.collate.EventBatch": "what `collate` made, read by those who check it",
     "kernels.events.choice.Weights": "holds a matrix, which its products prove",
     "learning.rewiring.baselines.L1Shrinkage": "dense layers",
     "learning.rewiring.baselines.MagnitudePruning": "dense layers",
@@ -538,13 +617,15 @@ BLIND = {
     "learning.rewiring.sparsify.sparsify": "draws the indices itself",
     "learning.rewiring.state.Careful": "what layers inherit",
     "learning.rewiring.wiring.Wired": "what layers inherit",
+    "models.event_ssm.norm.BatchNorm": "channels of rows: no indices",
+    "models.event_ssm.norm.LayerNorm": "channels of rows: no indices",
 }
 
 
 def cases() -> dict[str, Case]:
     """Every good call by name."""
     found = {}
-    for group in (KERNELS, JUDGES, MATRICES, LAYERS):
+    for group in (KERNELS, JUDGES, MATRICES, LAYERS, TOKENS):
         for thing, its in group.items():
             name = full_name(thing)
             for number, case in enumerate([its] if isinstance(its, Case) else its):

@@ -26,6 +26,12 @@ ROOMS = {
 # floors of a room, lowest first: each imports from itself and those below
 FLOORS = {
     "kernels": [{"machinery"}, {"scans", "events", "encoders", "rewiring"}],
+    "datasets": [
+        {"storage"},
+        {"options", "mnist", "spoken_digits", "state_of_the_union", "davis"},
+        {"digits", "streams", "points"},
+        {"__main__"},
+    ],
     "companion": [
         {"errors"},
         {"files", "yaml_lines"},
@@ -110,6 +116,8 @@ def test_every_room_is_on_the_plan() -> None:
         ("companion/ledger/claims.py", "def f():\n    from ..book import tables"),
         ("companion/book/tables.py", "import eventbook.learning.rewiring"),
         ("datasets/mnist.py", "from eventbook.companion.files import write_json"),
+        ("datasets/storage/store.py", "from eventbook.datasets.mnist import load_mnist"),
+        ("datasets/points/sets.py", "from eventbook.datasets.streams.event_streams import EventStreams"),
         ("learning/rewiring/deep_r.py", "from ...datasets import load_mnist"),
     ],
 )
@@ -122,6 +130,7 @@ def test_an_arrow_the_wrong_way_is_found(tmp_path: Path, file: str, line: str) -
 
 # tests of several files together, or of files by another name than their own
 TOGETHER = {
+    "datasets/test_build_cad_parts.py",
     "datasets/test_build_mnist.py",
     "datasets/test_data_commands.py",
     "datasets/test_independence.py",

@@ -23,6 +23,7 @@ from eventbook.companion.notebook import (
     _source,
     _stable,
     bound,
+    checkpoint,
     keep,
     recorded,
 )
@@ -89,6 +90,23 @@ def test_recorded_full_results(tiny: Project) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"values": {"half": {"value": 0.5, "notebook": "one", "cell": 3}}}))
     assert recorded("tiny") == {"half": 0.5}
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    rate: float
+
+
+def test_checkpoints_are_of_one_training_in_the_full_profile(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkpoint("net", recipe=_Recipe(0.1), seed=0) is None
+    monkeypatch.setenv("EVENTBOOK_PROFILE", "full")
+    first = checkpoint("net", recipe=_Recipe(0.1), seed=0)
+    assert first is not None
+    assert first.is_relative_to(tiny.build / "checkpoints")
+    assert first == checkpoint("net", seed=0, recipe=_Recipe(0.1))
+    assert len({first, *(checkpoint("net", recipe=_Recipe(r), seed=s) for r, s in ((0.2, 0), (0.1, 1)))}) == 3
 
 
 def test_a_notebook_does_not_load_what_only_the_command_line_needs() -> None:

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from eventbook.datasets import manifest
-from eventbook.datasets.idx import encode_idx
+from eventbook.datasets.storage import manifest
+from eventbook.datasets.storage.idx import encode_idx
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_environment() -> Iterator[None]:
-    """Tests read the data of this repository, whatever the person who runs them has set."""
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests read the data of this repository, whatever the person who runs them has set, and cache apart."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVENTBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("EVENTBOOK_DATA", raising=False)
         patch.setenv("EVENTBOOK_ROOT", str(Path(__file__).resolve().parents[2]))
         yield

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from eventbook.datasets import DataError
-from eventbook.datasets.manifest import checkout
+from eventbook.datasets.storage.manifest import checkout
 
 
 @pytest.fixture(scope="module")

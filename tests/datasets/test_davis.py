@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import EVENT, DataError, EventRecording, load_davis_recording, verify
-from eventbook.datasets.manifest import checkout
+from eventbook.datasets.storage.manifest import checkout
 
 STORED = checkout() / "data" / "davis346" / "davis346_aedat.npz"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import DataError, LabelledImages, load_mnist, tensorflow_validation_split
-from eventbook.datasets.manifest import checkout
+from eventbook.datasets.storage.manifest import checkout
 
 # images per class 0..9, as everybody who counted the published files finds them
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import DataError, SpokenDigits, load_spoken_digits
-from eventbook.datasets.manifest import checkout
+from eventbook.datasets.storage.manifest import checkout
 
 
 @pytest.fixture(scope="module")

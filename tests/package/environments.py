@@ -108,7 +108,7 @@ def make_environment(folder: Path, distributions: Iterable[metadata.Distribution
 
 
 def run(python: Path, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run an environment's Python as a stranger to the checkout would; the data folder is under `cwd`."""
+    """Run an environment's Python as a stranger to the checkout would; data and cache are under `cwd`."""
     strange = {
         name: value
         for name, value in os.environ.items()
@@ -117,7 +117,12 @@ def run(python: Path, *arguments: str, cwd: Path, **variables: str) -> subproces
     return subprocess.run(
         [python, *arguments],
         cwd=cwd,
-        env={**strange, "XDG_DATA_HOME": str(cwd / "share"), **variables},
+        env={
+            **strange,
+            "XDG_DATA_HOME": str(cwd / "share"),
+            "EVENTBOOK_CACHE": str(cwd / "cache"),
+            **variables,
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -94,7 +94,7 @@ def test_kernels_learning_spinnaker_and_packaged_data_work(core: Path, tmp_path:
 @pytest.mark.slow
 def test_every_example_runs(core: Path, tmp_path: Path) -> None:
     """Also those of the sets that a checkout holds, from a directory that the user names."""
-    for folder in ("mnist/MNIST", "fsdd", "davis346"):
+    for folder in ("mnist/MNIST", "fsdd", "davis346", "cad_parts"):
         (tmp_path / Path(folder).name).symlink_to(ROOT / "data" / folder)
     rooms = sorted(room for room in CORE if (ROOT / "src" / "eventbook" / room).is_dir())
     ran = out_of(core, "-c", EXAMPLES, *rooms, cwd=tmp_path, EVENTBOOK_DATA=str(tmp_path))
@@ -139,7 +139,7 @@ def test_data_commands_need_no_extra(core: Path, tmp_path: Path) -> None:
     here = {line.split("\t")[0]: line.split("\t")[3] for line in listed.splitlines()}
     assert here == {
         **dict.fromkeys(["digits", "state_of_the_union"], "yes"),
-        **dict.fromkeys(["mnist", "fashion_mnist", "spoken_digits", "davis346"], "no"),
+        **dict.fromkeys(["mnist", "fashion_mnist", "spoken_digits", "davis346", "cad_parts"], "no"),
     }
     folder = tmp_path / "share" / "eventbook"
     row = next(line for line in listed.splitlines() if line.startswith("davis346"))
@@ -199,3 +199,22 @@ def test_the_book_declares_what_it_imports() -> None:
 
 def test_chapters_declare_what_their_cells_import() -> None:
     assert undeclared(imported(sorted((ROOT / "notebooks").rglob("*.py"))), "notebooks") == {}
+
+
+def asked_for(paths: list[Path]) -> set[tuple[str, str]]:
+    """Modules that files import only when used, with the extra that they name to the user."""
+    calls = [
+        node
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "extra_module"
+    ]
+    return {tuple(ast.literal_eval(argument) for argument in call.args) for call in calls}
+
+
+def test_extras_declare_what_is_imported_on_use() -> None:
+    """By the name of the package, which is that of the module: the packages need not be installed here."""
+    asked = {(name.partition(".")[0], extra) for name, extra in asked_for(sources(CORE))}
+    assert asked == {("h5py", "originals"), ("tonic", "originals")}
+    for module, extra in asked:
+        assert module in {canonicalize_name(wanted.name) for wanted in required(extra)}

@@ -200,7 +200,7 @@ def _source(definition: Any) -> str:
 
 
 def checkpoint(name: str, **what: Any) -> Path | None:
-    """The file in which a long training keeps where it is, so that an interrupted full run goes on from there.
+    """The file in which a long training keeps where it is: an interrupted full run goes on from there.
 
     Its name holds a hash of what is trained and of the package's sources: a run of other parameters or other
     code has a file of its own.

@@ -8,11 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from eventbook.datasets.download import fetch
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import checkout, read_manifest
-from eventbook.datasets.store import list_datasets, verify
-from eventbook.datasets.unpacking import unpack
+from eventbook.datasets.storage.download import fetch
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.manifest import checkout, read_manifest
+from eventbook.datasets.storage.store import list_datasets, verify
+from eventbook.datasets.storage.unpacking import unpack
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m eventbook.datasets") -> int:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eventbook.datasets.store import Source, read_dataset
+from eventbook.datasets.storage.store import Source, read_dataset
 
 EVENT = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from sklearn.datasets import load_digits as load_from_sklearn
 
-from eventbook.datasets.errors import DataError
 from eventbook.datasets.mnist import LabelledImages
-from eventbook.datasets.store import package_source
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.store import package_source
 
 N_TRAIN, N_TEST = 1_400, 397
 SPLIT_SEED = 0

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.idx import decode_idx
-from eventbook.datasets.store import Source, read_dataset
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.idx import decode_idx
+from eventbook.datasets.storage.store import Source, read_dataset
 
 Split = Literal["train", "test"]
 

@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.store import Source, read_dataset
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.store import Source, read_dataset
 
 #: A clip's position among the clips of its digit, modulo this, decides its part.
 PERIOD = 10

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.store import Source, package_source
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.store import Source, package_source
 
 UNKNOWN, END = "<unk>", "<eos>"
 VOCABULARY_SIZE = 10_000  # words, the two marks not counted

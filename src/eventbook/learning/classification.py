@@ -1,8 +1,8 @@
 r"""Training a classifier of event streams: batches of like length, two schedules, checkpoints.
 
     loss = -sum_c q_c log softmax(scores)_c          q one-hot, or soft after CutMix
-    one_cycle   the rate rises to its maximum over 30 % of the steps, then falls to nearly nothing
-    cosine      linear warm-up, then cosine to zero
+    one_cycle   half a cosine up from 1/25 of the largest rate, half a cosine down to 1/250,000 of it
+    cosine      linear warm-up, then half a cosine down to zero
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
@@ -19,10 +19,11 @@ Source: one-cycle with AdamW is the recipe of the prototype on the timing task; 
 groups of parameters and CutMix are those of the released code of arXiv:2404.18508.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eventbook.kernels.encoders import EventBatch
+from eventbook.kernels.encoders.arguments import whole
 
 Stream = tuple[NDArray[np.integer], NDArray[np.integer]]
 Augment = Callable[[Stream, np.random.Generator], Stream]
@@ -41,7 +43,10 @@ POOL = 16  # batches that are sorted by length together
 
 
 class StreamClassifier(Protocol):
-    """What can be trained: an `nn.Module` with these three."""
+    """What can be trained: an `nn.Module` with these three.
+
+    If it has a `config`, a dataclass, a checkpoint belongs to that too.
+    """
 
     def collate(self, streams: Sequence[Stream]) -> EventBatch: ...
 
@@ -84,16 +89,15 @@ class Training:
     def __post_init__(self) -> None:
         if self.schedule not in ("one_cycle", "cosine"):
             raise ValueError(f"schedule must be one_cycle or cosine, got {self.schedule!r}")
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be >= 1, got {self.steps}")
+        for name, least in {"epochs": 1, "batch_size": 1, "steps": 1, "seed": 0}.items():
+            value = getattr(self, name)
+            if not (name == "steps" and value is None) and whole(value, name) < least:
+                raise ValueError(f"{name} must be >= {least}, got {value}")
         if not self.lr > 0 or not (self.ssm_lr is None or self.ssm_lr > 0):
             raise ValueError(f"lr and ssm_lr must be > 0, got {self.lr} and {self.ssm_lr}")
         if not 0 < self.warmup < 1:
             raise ValueError(f"warmup must be between 0 and 1, got {self.warmup}")
-        if self.weight_decay < 0 or self.clip < 0:
+        if not self.weight_decay >= 0 or not self.clip >= 0:
             raise ValueError(f"weight_decay and clip must be >= 0, got {self.weight_decay} and {self.clip}")
 
 
@@ -115,7 +119,7 @@ def train(
     model
         A `StreamClassifier`.
     streams, labels
-        What to learn.
+        What to learn; classes are integers, (stream,).
     augment
         Called with each stream and a generator before it enters a batch.
     mix
@@ -123,9 +127,11 @@ def train(
         (batch, n_classes).
     checkpoint
         File that is written after every epoch, whole or not at all, and from which a run that was
-        interrupted goes on. A finished run is read back without a step.
+        interrupted goes on. A finished run is read back without a step. It belongs to the recipe, to the
+        model's `config` and the shapes of its weights, and to the streams and labels; that augmentation,
+        mixing and `after_epoch` are the same is the caller's care.
     after_epoch
-        Called with the number of the epoch; what it returns joins the history.
+        Called with the number of the epoch; the numbers that it returns join the history.
 
     Returns
     -------
@@ -135,25 +141,24 @@ def train(
     Raises
     ------
     ValueError
-        If there are no streams, or not as many labels, or the checkpoint belongs to another recipe.
+        If there are no streams, or not as many labels, a label is no class (names the first), or the
+        checkpoint is broken or of another recipe, model or data set. It is left as it is.
+    TypeError
+        If labels are no integers.
     FloatingPointError
-        If the loss is not finite; names the step. The last checkpoint stays.
+        If the loss is not finite; names the step. The step is not taken, and the last checkpoint stays.
     """
-    if not len(streams) or len(streams) != len(labels):
-        raise ValueError(
-            f"streams must be at least one, as many as labels, got {len(streams)} and {len(labels)}"
-        )
-    labels = np.asarray(labels, np.int64)
+    labels = _checked(streams, labels)
     per_epoch = -(-len(streams) // training.batch_size)
     total = training.steps or per_epoch * training.epochs
     groups = model.parameter_groups(
         lr=training.lr, ssm_lr=training.ssm_lr or training.lr, weight_decay=training.weight_decay
     )
     optimizer = torch.optim.AdamW(groups)
-    scheduler = _scheduler(optimizer, training, total)
-    about = {**asdict(training), "streams": len(streams), "total": total}
+    rates = [group["lr"] for group in optimizer.param_groups]
+    about = {"recipe": asdict(training), **_about(model, streams, labels)} if checkpoint else {}
     history: list[dict[str, float]] = []
-    step = _resume(checkpoint, model, optimizer, scheduler, history, about) if checkpoint else 0
+    step = _resume(checkpoint, model, optimizer, history, about) if checkpoint else 0
     with torch.random.fork_rng(devices=[]):
         for epoch in range(len(history), -(-total // per_epoch)):
             torch.manual_seed(int(np.random.SeedSequence([training.seed, epoch]).generate_state(1)[0]))
@@ -163,38 +168,55 @@ def train(
             for chosen in _batches(streams, training.batch_size, rng):
                 if step == total:
                     break
-                losses.append(_step(model, optimizer, streams, labels, chosen, training, augment, mix, rng))
+                loss = _loss(model, streams, labels, chosen, augment, mix, rng)
+                losses.append(float(loss.detach()))
                 if not math.isfinite(losses[-1]):
                     raise FloatingPointError(f"loss must be finite, got {losses[-1]} at step {step}")
-                scheduler.step()
+                for group, largest in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate(training, step, total, largest)
+                _step(optimizer, loss, training.clip)
                 step += 1
             entry = {"epoch": float(epoch), "step": float(step), "loss": float(np.mean(losses))}
             model.eval()
-            history.append({**entry, **(after_epoch(epoch) if after_epoch else {})})
+            said = after_epoch(epoch) if after_epoch else {}
+            history.append({**entry, **{name: float(value) for name, value in said.items()}})
             if checkpoint:
-                _save(checkpoint, model, optimizer, scheduler, history, about)
+                _save(checkpoint, model, optimizer, history, about)
     model.eval()
     return history
 
 
 @torch.no_grad()
 def scores_of(model: Any, streams: Sequence[Stream], batch_size: int = 64) -> NDArray[np.float32]:
-    """Scores (stream, n_classes) in the state of evaluation; streams may have any lengths."""
+    """Scores (stream, n_classes) in the state of evaluation; streams may have any lengths.
+
+    Raises
+    ------
+    ValueError
+        If there are no streams, or a batch is to hold none; otherwise as the model.
+    """
+    if not len(streams):
+        raise ValueError("streams must be at least one, got none")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     training = model.training
     model.eval()
     order = np.argsort([len(streams[i][0]) for i in range(len(streams))], kind="stable")
     parts = []
-    for start in range(0, len(order), batch_size):
-        batch = model.collate([streams[int(i)] for i in order[start : start + batch_size]])
-        parts.append(model(batch.token, batch.gap, batch.lengths).float().numpy())
-    model.train(training)
+    try:
+        for start in range(0, len(order), batch_size):
+            batch = model.collate([streams[int(i)] for i in order[start : start + batch_size]])
+            parts.append(model(batch.token, batch.gap, batch.lengths).float().numpy())
+    finally:
+        model.train(training)
     scores = np.concatenate(parts)
     scores[order] = scores.copy()
     return scores
 
 
 def accuracy(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64], batch_size: int = 64) -> float:
-    """Share of streams whose highest score is that of their class."""
+    """Share of streams whose highest score is that of their class; errors as `train` and `scores_of`."""
+    labels = _checked(streams, labels)
     return float((scores_of(model, streams, batch_size).argmax(1) == labels).mean())
 
 
@@ -212,18 +234,49 @@ def _batches(streams: Sequence[Stream], size: int, rng: np.random.Generator) -> 
         yield batches[i]
 
 
-def _step(
+def rate(training: Training, step: int, total: int, largest: float) -> float:
+    """The learning rate of a step, counted from 0, in a run of `total` steps that reaches `largest`."""
+    if training.schedule == "one_cycle":
+        first, peak = (
+            largest / 25,
+            training.warmup * (total + 1) - 1,
+        )  # as torch.optim.lr_scheduler.OneCycleLR
+        rises = step <= peak and peak > 0  # a run of few steps begins at the peak, or behind it
+        start, end = (first, largest) if rises else (largest, first / 10_000)
+        way = step / peak if rises else (step - peak) / (total - peak)
+        return end + (start - end) / 2 * (math.cos(math.pi * way) + 1)
+    rising = max(1, round(training.warmup * total))
+    if step < rising:
+        return largest * ((step + 1) / rising)
+    return largest * (0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising))))
+
+
+def _checked(streams: Sequence[Stream], labels: Any) -> NDArray[np.int64]:
+    """The labels, one non-negative integer for each of some streams."""
+    given = np.asarray(labels)
+    if not len(streams) or given.shape != (len(streams),):
+        raise ValueError(
+            f"labels must be (stream,), one for each of at least one stream, "
+            f"got shape {given.shape} for {len(streams)} streams"
+        )
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got {given.dtype}")
+    if (given < 0).any():
+        at = int((given < 0).argmax())
+        raise ValueError(f"labels[{at}] must be >= 0, got {given[at]}")
+    return given.astype(np.int64)
+
+
+def _loss(
     model: Any,
-    optimizer: torch.optim.Optimizer,
     streams: Sequence[Stream],
     labels: NDArray[np.int64],
     chosen: NDArray[np.int64],
-    training: Training,
     augment: Augment | None,
     mix: Mix | None,
     rng: np.random.Generator,
-) -> float:
-    """One step of the optimiser; returns the loss before it."""
+) -> Tensor:
+    """The loss of a batch."""
     picked = [streams[int(i)] for i in chosen]
     if augment:
         picked = [augment(stream, rng) for stream in picked]
@@ -231,37 +284,42 @@ def _step(
     if mix:
         picked, targets = mix(picked, targets, rng)
     batch = model.collate(picked)
-    loss = functional.cross_entropy(model(batch.token, batch.gap, batch.lengths), torch.from_numpy(targets))
+    scores = model(batch.token, batch.gap, batch.lengths)
+    if targets.ndim == 1 and (beyond := targets >= scores.shape[1]).any():
+        at = int(chosen[beyond][0])
+        raise ValueError(f"labels[{at}] must be in 0..{scores.shape[1] - 1}, got {labels[at]}")
+    wanted = torch.from_numpy(targets)
+    return functional.cross_entropy(scores, wanted if targets.ndim == 1 else wanted.to(scores.dtype))
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
+    """One step of the optimiser."""
     optimizer.zero_grad()
     loss.backward()
-    if training.clip:
+    if clip:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, training.clip)
+        torch.nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
-    return float(loss.detach())
 
 
-def _scheduler(
-    optimizer: torch.optim.Optimizer, training: Training, total: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if training.schedule == "one_cycle":
-        rates = [group["lr"] for group in optimizer.param_groups]
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rates, total_steps=total + 1, pct_start=training.warmup, cycle_momentum=False
-        )
-    rising = max(1, round(training.warmup * total))
+def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """What a checkpoint belongs to besides its recipe: model and data, by what tells them apart."""
+    config = getattr(model, "config", None)
+    weights = {name: [str(w.dtype), *w.shape] for name, w in model.state_dict().items()}
+    data = hashlib.sha256(labels.tobytes())
+    for i in range(len(streams)):
+        for column in streams[i]:
+            values = np.asarray(column)
+            data.update(len(values).to_bytes(8, "little"))
+            data.update(values.astype(np.int64).tobytes())
+    return {
+        "model": asdict(config) if is_dataclass(config) and not isinstance(config, type) else {},
+        "weights": weights,
+        "streams and labels": {"sha256": data.hexdigest()},
+    }
 
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def _save(
-    path: Path, model: Any, optimizer: Any, scheduler: Any, history: list[Any], about: dict[str, Any]
-) -> None:
+def _save(path: Path, model: Any, optimizer: Any, history: list[Any], about: dict[str, Any]) -> None:
     """Write a checkpoint under another name first: what stands under its own is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -270,7 +328,6 @@ def _save(
         "history": history,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
     }
     try:
         torch.save(state, partial)
@@ -279,27 +336,28 @@ def _save(
         partial.unlink(missing_ok=True)
 
 
-def _resume(
-    path: Path, model: Any, optimizer: Any, scheduler: Any, history: list[Any], about: dict[str, Any]
-) -> int:
+def _resume(path: Path, model: Any, optimizer: Any, history: list[Any], about: dict[str, Any]) -> int:
     """Go on from a checkpoint, if there is one; returns the steps that are done."""
+    if path.is_dir():
+        raise ValueError(f"checkpoint must be a file, {path} is a folder")
     if not path.is_file():
         return 0
     try:
         state = torch.load(path, weights_only=True)
-        found = state["about"]
+        found = {part: dict(state["about"][part]) for part in about}
+        step = int(state["history"][-1]["step"])
+        parts = state["model"], state["optimizer"]
     except Exception as error:  # torch.load fails in many ways on a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"checkpoint must be a file that this function wrote, got {path}: {reason}"
         ) from None
-    for name, value in about.items():
-        if found.get(name) != value:
-            raise ValueError(
-                f"checkpoint must belong to this recipe, {path} has {name} = {found.get(name)}, not {value}"
-            )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
+    for part, expected in about.items():
+        for name in [*expected, *found[part]]:
+            was, now = (values.get(name, "none") for values in (found[part], expected))
+            if was != now:
+                raise ValueError(f"checkpoint must be of this {part}, {path} has {name} = {was}, not {now}")
+    model.load_state_dict(parts[0])
+    optimizer.load_state_dict(parts[1])
     history += state["history"]
-    return int(history[-1]["step"])
+    return step

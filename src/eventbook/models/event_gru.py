@@ -25,6 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eventbook.kernels.encoders import EventBatch, collate
+from eventbook.kernels.encoders.arguments import whole
+from eventbook.kernels.encoders.pooling import check_lengths
+from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
+from eventbook.kernels.scans.event import check_gaps, check_tokens
 
 
 class EventGRU(nn.Module):
@@ -36,12 +40,23 @@ class EventGRU(nn.Module):
         Sizes.
     gap_feature
         Append log(1 + gap) to what the GRU sees.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive.
+    TypeError
+        If a size is no whole number.
     """
 
     def __init__(
         self, n_tokens: int, n_classes: int, d_model: int, hidden_size: int, *, gap_feature: bool = False
     ) -> None:
         super().__init__()
+        sizes = {"n_tokens": n_tokens, "n_classes": n_classes, "d_model": d_model, "hidden_size": hidden_size}
+        for name, size in sizes.items():
+            if whole(size, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {size}")
         self.n_tokens, self.gap_feature = n_tokens, gap_feature
         self.embedding = nn.Parameter(torch.randn(n_tokens, d_model) * d_model**-0.5)
         self.gru = nn.GRU(d_model + gap_feature, hidden_size, batch_first=True)
@@ -61,10 +76,26 @@ class EventGRU(nn.Module):
         gap: Float[Tensor, "batch time"],
         lengths: Int[Tensor, "batch"],
     ) -> Float[Tensor, "batch n_classes"]:
-        """Scores of each stream, padded with token n_tokens; a stream has at least one event."""
+        """Scores of each stream, padded with token n_tokens; a stream has at least one event.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or a token, a gap or a length is out of range; names the first.
+        TypeError
+            If tokens are not int64, lengths no integers, or gaps no floating-point numbers.
+        """
+        sizes = axes(token=(token, "batch time"), gap=(gap, "batch time"), lengths=(lengths, "batch"))
+        same_dtype(FLOATING, gap=gap)
+        if token.dtype != torch.int64:
+            raise TypeError(f"token must be int64, got {str(token.dtype).removeprefix('torch.')}")
+        check_lengths(lengths, sizes["time"], least=1)
+        check_tokens(array(token), self.n_tokens + 1)
+        check_gaps(array(gap))
         x = functional.embedding(token, functional.pad(self.embedding, (0, 0, 0, 1)))
         if self.gap_feature:
-            x = torch.cat([x, torch.log1p(gap)[..., None]], 2)
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+            x = torch.cat([x, torch.log1p(gap)[..., None].to(x.dtype)], 2)
+        # Padding comes last and changes no state before it; packed sequences would take four times as long.
+        mask = torch.arange(x.shape[1]) < lengths[:, None]
+        states = self.gru(x)[0] * mask[..., None]
         return self.readout(states.sum(1) / lengths[:, None])

@@ -178,7 +178,10 @@ def test_parameters_enter_and_file_times_do_not(tiny: Project) -> None:
 def test_loaders_name_their_data_sets_in_full() -> None:
     """Or a changed entry of the manifest would not reach the notebooks that use it."""
     package = REPOSITORY / "src" / "eventbook"
-    loaders = [f"import eventbook.datasets.{path.stem}" for path in (package / "datasets").glob("[!_]*.py")]
+    modules = [
+        path.relative_to(package.parent).with_suffix("") for path in package.glob("datasets/**/[!_]*.py")
+    ]
+    loaders = ["import " + ".".join(module.parts) for module in modules]
     words = {
         node.value
         for path in package_sources(loaders, package)

@@ -112,14 +112,7 @@ def _groups(
         raise ValueError(f"stride must be >= 1, got {stride}")
     if lengths is not None:
         axes(values=(values, "batch time channel"), lengths=(lengths, "batch"))
-        if lengths.dtype not in (torch.int32, torch.int64):
-            raise TypeError(
-                f"lengths must be int64 or int32, got {str(lengths.dtype).removeprefix('torch.')}"
-            )
-        bad = (lengths < 0) | (lengths > sizes["time"])
-        if bad.any():
-            row = int(bad.int().argmax())
-            raise ValueError(f"lengths[{row}] must be in 0..{sizes['time']} (time), got {int(lengths[row])}")
+        check_lengths(lengths, sizes["time"])
     count = sizes["time"] // stride
     kept = count * stride
     shorter = None if lengths is None else lengths // stride
@@ -128,6 +121,21 @@ def _groups(
         gap[:, :kept].unflatten(1, (count, stride)),
         shorter,
     )
+
+
+def check_lengths(lengths: Tensor, time: int, least: int = 0) -> None:
+    """ValueError that names the first length which is not in least..time; TypeError if they are no integers.
+
+    While torch.compile traces, values are not looked at: a graph has no place to raise from.
+    """
+    if lengths.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"lengths must be int64 or int32, got {str(lengths.dtype).removeprefix('torch.')}")
+    if torch.compiler.is_compiling():
+        return
+    bad = (lengths < least) | (lengths > time)
+    if bad.any():
+        row = int(bad.int().argmax())
+        raise ValueError(f"lengths[{row}] must be in {least}..{time} (time), got {int(lengths[row])}")
 
 
 def pool_reference(

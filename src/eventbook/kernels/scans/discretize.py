@@ -30,8 +30,8 @@ from eventbook.kernels.scans.event import check_gaps
 MODES = ("dirac", "async", "zoh")
 
 
-def _held(lam: Tensor, time: Tensor) -> Tensor:
-    """(exp(lam time) - 1) / lam without cancellation, and its limit `time` where lam is 0."""
+def held(lam: Tensor, time: Tensor) -> Tensor:
+    """(exp(lam time) - 1) / lam without cancellation, and its limit `time` where lam is 0; any shapes."""
     integrator = lam == 0
     safe = torch.where(integrator, torch.ones_like(lam), lam)
     return torch.where(integrator, time.to(lam.dtype), torch.expm1(lam * time) / safe)
@@ -75,4 +75,4 @@ def discretize(
     decay = torch.exp(scaled * gap[..., None])
     if mode == "dirac":
         return decay, torch.ones_like(lam)
-    return decay, _held(lam, step if mode == "async" else step * gap[..., None])
+    return decay, held(lam, step if mode == "async" else step * gap[..., None])

@@ -242,7 +242,7 @@ def check_gaps(gap: NDArray[Any]) -> None:
         raise ValueError(f"gap must be >= 0, {came}")
 
 
-def _check_tokens(token: NDArray[Any], rows: int) -> None:
+def check_tokens(token: NDArray[Any], rows: int) -> None:
     """ValueError that names the first token without a row in the table."""
     wrong = (token < 0) | (token >= rows)
     if wrong.any():
@@ -304,7 +304,7 @@ def _token_scan(
     lam: Tensor, gap: Tensor, table: Tensor, token: Tensor, h0: Tensor, threads: int
 ) -> tuple[Tensor, Tensor]:
     row_of = array(token)
-    _check_tokens(row_of, table.shape[0])
+    check_tokens(row_of, table.shape[0])
     if row_of.size == 0:
         return new((*gap.shape, lam.shape[0]), h0), copy(h0)
     return _scan(array(lam), array(gap), array(table)[None], row_of, h0, threads)

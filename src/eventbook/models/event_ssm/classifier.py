@@ -19,7 +19,7 @@ Source: Schoene et al., arXiv:2404.18508, and its released code.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -28,8 +28,11 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders import EventBatch, collate
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.encoders.collate import Alignment
-from eventbook.kernels.encoders.pooling import LEAST_WEIGHT
+from eventbook.kernels.encoders.pooling import LEAST_WEIGHT, check_lengths
+from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
+from eventbook.kernels.scans.event import check_gaps
 from eventbook.models.event_ssm.layer import EventSSMLayer, dense
 
 HEADS = ("mean", "time")
@@ -112,6 +115,13 @@ class EventSSM(nn.Module):
     ------
     ValueError
         If a size is no positive number, a word unknown, or the sizes do not fit.
+    TypeError
+        If a size is no whole number.
+
+    Notes
+    -----
+    torch.compile traces a network as one graph, which has no place for checks: there, lengths are taken as
+    they are. Tokens and gaps are looked at inside the scan. With "zoh" the graph ends where they are.
 
     Examples
     --------
@@ -127,10 +137,11 @@ class EventSSM(nn.Module):
     def __init__(self, config: EventSSMConfig, *, generator: Generator | None = None) -> None:
         super().__init__()
         for name in ("n_tokens", "n_classes", "d_model", "stages", "layers", "stride", "expansion"):
-            if getattr(config, name) < 1:
+            if whole(getattr(config, name), name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(config, name)}")
-        if config.head not in HEADS:
-            raise ValueError(f"head must be one of {', '.join(HEADS)}, got {config.head!r}")
+        for name, known in (("head", HEADS), ("alignment", get_args(Alignment))):
+            if getattr(config, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(config, name)!r}")
         if config.constant_gap is not None and not 0 <= config.constant_gap < float("inf"):
             raise ValueError(f"constant_gap must be >= 0 milliseconds, got {config.constant_gap}")
         self.config = config
@@ -196,7 +207,9 @@ class EventSSM(nn.Module):
         Parameters
         ----------
         token, gap
-            Tokens and gaps in milliseconds, (batch, time), padded at the end with token n_tokens and gap 0.
+            Tokens (int64) and gaps in milliseconds, (batch, time), padded at the end with token n_tokens and
+            gap 0. Gaps of another precision are converted to that of the network. The token n_tokens is a
+            null event also before the end: time passes, nothing comes in.
         lengths
             Events of each row that are no padding; all of them if not given.
         state
@@ -208,29 +221,28 @@ class EventSSM(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit, a token or a gap is out of range (names the first one), or lengths are not
-            whole groups although state is carried.
+            If shapes do not fit, a token, a gap or a length is out of range (names the first one), `state` is
+            not that of this network, or lengths are not whole groups although state is carried.
+        TypeError
+            If tokens are not int64, lengths no integers, or gaps no floating-point numbers.
         MemoryError
             If the batch does not fit into the machine's memory at once; the message says what to do.
         """
-        batch, time = token.shape if token.ndim == 2 else (-1, -1)
-        if token.ndim != 2 or gap.shape != token.shape:
-            raise ValueError(
-                f"token and gap must be (batch, time) of one shape, got {tuple(token.shape)} "
-                f"and {tuple(gap.shape)}"
-            )
-        self._check_memory(batch, time)
-        if lengths is None:
-            lengths = torch.full((batch,), time)
+        lengths = self._lengths(token, gap, lengths)
+        if len(lengths) and not torch.compiler.is_compiling():  # what is padding in every row is left out
+            longest = int(lengths.max())
+            token, gap = token[:, :longest], gap[:, :longest]
+        if state is not None and len(state) != len(self.layers):
+            raise ValueError(f"state must have {len(self.layers)} tensors, one a layer, got {len(state)}")
         if carry and (bad := lengths % self.config.total_stride != 0).any():
             row = int(bad.int().argmax())
             raise ValueError(
                 f"lengths[{row}] must be a multiple of {self.config.total_stride} events for state to be "
                 f"carried, got {int(lengths[row])}"
             )
-        gap = self.gaps(gap).to(self.embedding.dtype)
+        gap = self.gaps(gap.to(self.embedding.dtype), begins=state is None)
         first, *rest = self._layers()
-        initial: list[Tensor | None] = [*state] if state else [None] * len(self.layers)
+        initial: list[Tensor | None] = [None] * len(self.layers) if state is None else [*state]
         x = first.from_tokens(self.embedding, token, gap, lengths, initial[0])
         states = [x.state]
         for layer, h0 in zip(rest, initial[1:], strict=True):
@@ -238,19 +250,24 @@ class EventSSM(nn.Module):
             states.append(x.state)
         return Encoded(x.values, x.gap, x.lengths, states if carry else None)
 
-    def gaps(self, gap: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The gaps that this network sees: as they are, or `constant_gap` wherever time passes at all.
+    def gaps(self, gap: Float[Tensor, "batch time"], *, begins: bool = True) -> Float[Tensor, "batch time"]:
+        """The gaps that this network sees: as they are, or `constant_gap` instead of each.
+
+        Where streams begin, the first one is 0 and stays it; where they go on, it is one as the others.
 
         Raises
         ------
         ValueError
-            If it wants a constant gap and is asked about less than a row.
+            If a gap is out of range, although none will be seen; names the first one.
         """
         constant = self.config.constant_gap
         if constant is None:
             return gap
+        if not torch.compiler.is_compiling():
+            check_gaps(array(gap))
         seen = torch.full_like(gap, constant)
-        seen[..., 0] = 0
+        if begins:
+            seen[:, :1] = 0
         return seen
 
     def forward(
@@ -266,10 +283,8 @@ class EventSSM(nn.Module):
         ValueError
             Also if a stream has fewer events than make one output.
         """
-        if lengths is None:
-            lengths = torch.full((len(token),), token.shape[-1])
-        short = lengths < self.config.total_stride
-        if short.any():
+        lengths = self._lengths(token, gap, lengths)
+        if not torch.compiler.is_compiling() and (short := lengths < self.config.total_stride).any():
             row = int(short.int().argmax())
             raise ValueError(
                 f"lengths[{row}] must be at least {self.config.total_stride}, the events that make one "
@@ -286,6 +301,18 @@ class EventSSM(nn.Module):
         weight = weight / weight.sum(1, keepdim=True)
         # padding may hold anything finite: its weight is 0
         return torch.einsum("bt,btc->bc", weight, encoded.values)
+
+    def _lengths(self, token: Tensor, gap: Tensor, lengths: Tensor | None) -> Tensor:
+        """The lengths of rows of one shape that fit into memory; all of each row if not given."""
+        sizes = axes(token=(token, "batch time"), gap=(gap, "batch time"), lengths=(lengths, "batch"))
+        same_dtype(FLOATING, gap=gap)
+        batch, time = sizes["batch"], sizes["time"]
+        if not torch.compiler.is_compiling():
+            self._check_memory(batch, time)
+        if lengths is None:
+            return torch.full((batch,), time)
+        check_lengths(lengths, time)
+        return lengths
 
     def _check_memory(self, batch: int, time: int) -> None:
         """Refuse what cannot fit: states alone are 8 bytes times d_state an event, and three copies live."""

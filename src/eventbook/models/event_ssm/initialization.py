@@ -28,6 +28,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Generator, Tensor
 
+from eventbook.kernels.encoders.arguments import whole
+
 _TRUNCATED = 0.87962566103423978  # standard deviation of a normal variable cut at two of its own
 
 
@@ -68,8 +70,10 @@ def spectrum(d_state: int, blocks: int, conj_sym: bool) -> Spectrum:
     ------
     ValueError
         If P is not a multiple of the blocks, or a block of odd size is to be halved.
+    TypeError
+        If either is no whole number.
     """
-    if d_state < 1 or blocks < 1 or d_state % blocks:
+    if whole(d_state, "d_state") < 1 or whole(blocks, "blocks") < 1 or d_state % blocks:
         raise ValueError(f"d_state must be a positive multiple of blocks = {blocks}, got {d_state}")
     size = d_state // blocks
     if conj_sym and size % 2:

@@ -36,9 +36,13 @@ from jaxtyping import Complex, Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from eventbook.kernels.encoders.pooling import Pooled
+from eventbook.kernels.encoders.arguments import whole
+from eventbook.kernels.encoders.pooling import Pooled, check_lengths
+from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
 from eventbook.kernels.scans import discretize, event_scan, linear_scan, token_scan
 from eventbook.kernels.scans.discretize import MODES as DISCRETIZATIONS
+from eventbook.kernels.scans.discretize import held
+from eventbook.kernels.scans.event import check_gaps, check_tokens
 from eventbook.models.event_ssm.initialization import (
     input_map,
     log_steps,
@@ -90,6 +94,8 @@ class EventSSMLayer(nn.Module):
     ------
     ValueError
         If a word is none of those named, a size is no positive number, or the sizes do not fit.
+    TypeError
+        If a size is no whole number.
     """
 
     def __init__(
@@ -121,7 +127,7 @@ class EventSSMLayer(nn.Module):
             if word not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
         for name, size in (("d_in", d_in), ("d_out", d_out), ("stride", stride)):
-            if size < 1:
+            if whole(size, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {size}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in 0..1, below 1, got {dropout}")
@@ -165,7 +171,7 @@ class EventSSMLayer(nn.Module):
         lam = self.lam
         if self.discretization == "dirac":
             return torch.ones_like(lam)
-        return (torch.expm1(lam * self.step) if self.discretization == "async" else 1.0) / lam
+        return held(lam, self.step) if self.discretization == "async" else 1 / lam
 
     def input_matrix(self) -> Float[Tensor, "d_in 2*state"]:
         """Gain and input map as one real matrix: u @ matrix is g B u, real and imaginary parts in turn."""
@@ -227,9 +233,22 @@ class EventSSMLayer(nn.Module):
 
         Raises
         ------
-        ValueError, TypeError
-            Those of `event_scan` and of the pooling.
+        ValueError
+            If shapes do not fit, or a gap or a length is out of range; names the first.
+        TypeError
+            If dtypes differ, or lengths are no integers.
         """
+        axes(
+            B=(self.B, "state d_in part"),
+            x=(x, "batch time d_in"),
+            gap=(gap, "batch time"),
+            lengths=(lengths, "batch"),
+            h0=(h0, "batch state"),
+        )
+        same_dtype(FLOATING, B=self.B, x=x, gap=gap)
+        check_lengths(lengths, x.shape[1])
+        if not torch.compiler.is_compiling():  # the scans look too, but not before a batch norm has counted
+            check_gaps(array(gap))
         weight = (torch.arange(x.shape[1]) < lengths[:, None]).to(x.dtype)
         u = self.norm(x, weight)
         driven = torch.view_as_complex((u @ self.input_matrix()).unflatten(-1, (-1, 2)))
@@ -248,8 +267,29 @@ class EventSSMLayer(nn.Module):
         lengths: Int[Tensor, "batch"],
         h0: Complex[Tensor, "batch state"] | None = None,
     ) -> Features:
-        """The same over tokens, each a row of an embedding; the token `tokens` is padding, a null event."""
+        """The same over tokens, each a row of an embedding; the token `tokens` is padding, a null event.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `forward`; also if a token has no row (names the first one), or tokens are not int64.
+        """
+        axes(
+            B=(self.B, "state d_in part"),
+            rows=(rows, "tokens d_in"),
+            token=(token, "batch time"),
+            gap=(gap, "batch time"),
+            lengths=(lengths, "batch"),
+            h0=(h0, "batch state"),
+        )
+        same_dtype(FLOATING, B=self.B, rows=rows, gap=gap)
         tokens, d_in = rows.shape
+        if token.dtype != torch.int64:
+            raise TypeError(f"token must be int64, got {str(token.dtype).removeprefix('torch.')}")
+        check_lengths(lengths, token.shape[1])
+        if not torch.compiler.is_compiling():
+            check_gaps(array(gap))
+            check_tokens(array(token), tokens + 1)
         valid = torch.arange(token.shape[1]) < lengths[:, None]
         counts = torch.bincount(token[valid], minlength=tokens + 1)[:tokens] if self.training else None
         u = self.norm(rows, counts)
@@ -282,7 +322,8 @@ def after(states: Tensor, lengths: Tensor, h0: Tensor | None) -> Complex[Tensor,
 
 def dense(d_in: int, d_out: int, generator: Generator | None) -> nn.Linear:
     """A linear map with weights of variance 1/d_in, cut at two standard deviations, and no bias at first."""
-    layer = nn.Linear(d_in, d_out)
+    # torch's own initialisation would draw from its own generator
+    layer = nn.utils.skip_init(nn.Linear, d_in, d_out, device=torch.get_default_device())
     with torch.no_grad():
         layer.weight.copy_(truncated_normal(d_out, d_in, variance=1 / d_in, generator=generator))
         layer.bias.zero_()

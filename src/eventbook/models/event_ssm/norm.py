@@ -37,7 +37,13 @@ class LayerNorm(nn.LayerNorm):
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over weighted rows; see the module."""
+    """Batch norm over weighted rows; see the module.
+
+    Raises
+    ------
+    ValueError
+        If no row counts in training: there would be no mean.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,6 +61,8 @@ class BatchNorm(nn.Module):
             return self._scaled(x, self.mean, self.variance)
         rows = x.flatten(0, -2)
         share = x.new_ones(len(rows)) if weight is None else weight.flatten().to(x.dtype)
+        if not torch.compiler.is_compiling() and not share.sum() > 0:
+            raise ValueError("weight must count at least one row of a batch in training, got none")
         share = share / share.sum()
         mean = share @ rows
         variance = share @ (rows - mean).square()

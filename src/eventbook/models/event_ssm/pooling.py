@@ -20,7 +20,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from eventbook.kernels.encoders.pooling import LEAST_WEIGHT, Pooled, pool_average, pool_last, pool_time
+from eventbook.kernels.encoders.pooling import (
+    LEAST_WEIGHT,
+    Pooled,
+    check_lengths,
+    pool_average,
+    pool_last,
+    pool_time,
+)
+from eventbook.kernels.machinery.tensors import array, axes
+from eventbook.kernels.scans.event import check_tokens
 
 MODES = {"last": pool_last, "average": pool_average, "time": pool_time}
 KEPT = ("last", "first")
@@ -59,8 +68,25 @@ def pool_rows(
     stride: int,
     lengths: Int[Tensor, "batch"],
 ) -> Pooled:
-    """`pool_vectors` of the rows that tokens name, without writing a row for each event."""
+    """`pool_vectors` of the rows that tokens name, without writing a row for each event.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, stride < 1, a token has no row, or a length is below 0 or above time; names the
+        first.
+    TypeError
+        If tokens or lengths are no integers.
+    """
+    axes(token=(token, "batch time"), gap=(gap, "batch time"), lengths=(lengths, "batch"))
+    if stride < 1:
+        raise ValueError(f"stride must be >= 1, got {stride}")
+    if token.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"token must be int64 or int32, got {str(token.dtype).removeprefix('torch.')}")
     batch, time = token.shape
+    check_lengths(lengths, time)
+    if not torch.compiler.is_compiling():
+        check_tokens(array(token), len(table))
     groups = time // stride
     grouped = gap[:, : groups * stride].unflatten(1, (groups, stride))
     if mode == "last":

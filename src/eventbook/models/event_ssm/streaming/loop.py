@@ -39,6 +39,7 @@ from numba.extending import overload
 
 from eventbook.kernels.encoders.pooling import LEAST_WEIGHT
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.doors import inside
 from eventbook.kernels.machinery.elementary import exp2_turning, logistic, tanh
 from eventbook.kernels.machinery.vectors import LANES, announce_load, lane_sum, load, splat, store
 from eventbook.kernels.scans.event import IMAGINARY_UNIT, REAL_UNIT
@@ -89,6 +90,7 @@ _CUBIC = 0.044715
 # --- parts, in vectors of float32 --------------------------------------------------------------------------
 
 
+@inside
 @kernel(inline=True)
 def at_place(x, i):
     """x[i] for i >= 0; Python's reading of a negative one costs as much as the multiplication after it."""
@@ -304,6 +306,7 @@ gate = _by_precision(_gate, _gate_double)
 announce = _by_precision(_announce, _announce_double)
 
 
+@inside
 @kernel()
 def run(
     token, gap, table, weights, plan, memory, filled, sums, head, scratch, readout, scores, at,
@@ -313,7 +316,8 @@ def run(
 
     scratch: (4, BLOCK x widest); scores: (output, classes) and at: (output,), the event that each came with,
     are filled from the start. Returns their number. `memory`, `filled`, `sums`, `head` go on from call to
-    call.
+    call. Relies on tokens that have a row, on a plan that fits weights and memory, and on room for all
+    outputs.
     """
     x, u, y, g = scratch[0], scratch[1], scratch[2], scratch[3]
     row_width = 2 * plan[0, STATES] + 2 * plan[0, D_IN]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eventbook.kernels.machinery.aligned import aligned
+from eventbook.kernels.machinery.tensors import FLOATING, same_dtype
 from eventbook.kernels.machinery.vectors import LANES
 from eventbook.models.event_ssm.classifier import EventSSM
 from eventbook.models.event_ssm.layer import EventSSMLayer
@@ -41,7 +42,8 @@ class PackedNetwork:
 
 
 def packed(model: EventSSM) -> PackedNetwork:
-    """Copy the weights of a network, in the state of evaluation."""
+    """Copy the weights of a network, in the state of evaluation; TypeError if not float32 or float64."""
+    same_dtype(FLOATING, model=model.embedding)
     layers = [layer for layer in model.layers if isinstance(layer, EventSSMLayer)]
     plan = np.zeros((len(layers), FIELDS), np.int64)
     pieces: list[Array] = []
@@ -110,6 +112,8 @@ def _driving(layer: EventSSMLayer, states: int) -> Array:
     """
     matrix = layer.input_matrix()
     if layer.discretization == "zoh":
+        if (layer.lam == 0).any():
+            raise ValueError("lam must not be 0 where inputs are held: a stream divides by it")
         pairs = torch.view_as_complex(matrix.unflatten(-1, (-1, 2))) * layer.gain()
         matrix = torch.view_as_real(pairs).flatten(-2)
     return _apart(_array(matrix), states)

@@ -47,6 +47,13 @@ class EventStream:
     model
         The network.
 
+    Raises
+    ------
+    TypeError
+        If the weights are of another precision.
+    ValueError
+        If an eigenvalue is 0 and inputs are held ("zoh").
+
     Attributes
     ----------
     events, outputs
@@ -98,7 +105,8 @@ class EventStream:
         ------
         ValueError
             If a token is out of range, a stamp is earlier than the one before it (names the first such
-            event), or there are not as many stamps as tokens. The stream is then as it was before.
+            event), there are not as many stamps as tokens, or gaps came before. The stream is then as it was
+            before.
         TypeError
             If tokens or stamps are no integers.
         """
@@ -107,11 +115,14 @@ class EventStream:
         check_rising(stamps, "stamp")
         if not len(tokens):
             return self._run(tokens, np.empty(0))
+        if self._last is None and self.events:
+            raise ValueError("stamp must not follow gaps in one stream: use push_gaps, or reset first")
         if self._last is not None and stamps[0] < self._last:
             raise ValueError(f"stamp[0] must not be earlier than {self._last} us, got {stamps[0]} us")
         before, self._last = self._last, int(stamps[-1])
-        gap = np.diff(stamps, prepend=stamps[0] if before is None else before) / 1_000
-        gap = gap.astype(np.float32)  # as `collate` does, whatever the precision of the network
+        # As `collate` does, whatever the precision of the network; 64 bits, read without a sign.
+        apart = np.diff(stamps, prepend=stamps[0] if before is None else before).view(np.uint64)
+        gap = (apart / 1_000).astype(np.float32)
         if self.config.alignment == "aligned":
             return self._run(tokens, gap)
         ready, self._waiting = np.concatenate([self._waiting, tokens[:-1]]), tokens[-1:].copy()
@@ -125,9 +136,13 @@ class EventStream:
         ------
         ValueError
             If a gap is not in 0..2^100; otherwise as `push`. Gaps and stamps do not mix in one stream.
+        TypeError
+            If tokens are no integers, or gaps no floating-point numbers.
         """
         tokens = self._tokens(token)
-        gaps = np.atleast_1d(np.asarray(gap, np.float64))
+        gaps = np.atleast_1d(np.asarray(gap))
+        if gaps.dtype.kind != "f":
+            raise TypeError(f"gap must be floating-point numbers (milliseconds), got {gaps.dtype}")
         if gaps.shape != tokens.shape:
             raise ValueError(f"gap must be (event,) = ({len(tokens)},), got shape {gaps.shape}")
         if self._last is not None:
@@ -152,7 +167,7 @@ class EventStream:
         every = config.total_stride
         due = (self.events + len(tokens)) // every - self.events // every
         scores, at = np.empty((due, config.n_classes), network.weights.dtype), np.empty(due, np.int64)
-        written = run(
+        written = run.kernel(
             tokens,
             gap.astype(network.weights.dtype),
             network.table,

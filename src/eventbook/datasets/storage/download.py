@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import DataFile, checkout, read_manifest
-from eventbook.datasets.store import originals_folder, read_checked
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.manifest import DataFile, checkout, read_manifest
+from eventbook.datasets.storage.store import originals_folder, read_checked
 
 #: Called with the upstream path, the bytes held so far and the bytes in all (None if the server is silent).
 Progress = Callable[[str, int, int | None], None]

@@ -24,11 +24,11 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from eventbook.datasets.errors import DataError
+from eventbook.datasets.storage.errors import DataError
 
 MANIFEST = Path("data") / "manifest.yml"
-SOURCE_TREE = Path(__file__).resolve().parents[3]  # a checkout, if the package is run from its sources
-PACKAGED = Path(__file__).with_name("manifest.yml")  # the copy in an installed package
+SOURCE_TREE = Path(__file__).resolve().parents[4]  # a checkout, if the package is run from its sources
+PACKAGED = Path(__file__).parents[1] / "manifest.yml"  # the copy in an installed package
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eventbook.datasets import DataError, fetch, list_datasets, unpack, verify
-from eventbook.datasets.store import read_dataset
+from eventbook.datasets.storage.store import read_dataset
 
 
 def one_line(error: pytest.ExceptionInfo[DataError]) -> str:

@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from eventbook.datasets import DataError, load_fashion_mnist, load_mnist, verify
-from eventbook.datasets.manifest import checkout, read_manifest
-from eventbook.datasets.store import read_dataset
+from eventbook.datasets.storage.manifest import checkout, read_manifest
+from eventbook.datasets.storage.store import read_dataset
 
 TEST_FILES = ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
 

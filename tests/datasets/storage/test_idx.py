@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eventbook.datasets import DataError
-from eventbook.datasets.idx import decode_idx, encode_idx
+from eventbook.datasets.storage.idx import decode_idx, encode_idx
 
 DTYPES = ["u1", "i1", "<i2", ">i2", "<i4", ">i4", "<f4", ">f8"]
 arrays = st.sampled_from(DTYPES).flatmap(

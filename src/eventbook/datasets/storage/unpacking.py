@@ -8,9 +8,9 @@ Source: derived.
 
 from pathlib import Path
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import checkout, read_manifest
-from eventbook.datasets.store import originals_folder, read_dataset
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.manifest import checkout, read_manifest
+from eventbook.datasets.storage.store import originals_folder, read_dataset
 
 
 def unpack(name: str) -> list[Path]:

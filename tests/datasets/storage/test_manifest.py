@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eventbook.datasets import DataError, list_datasets, verify
-from eventbook.datasets.manifest import checkout, read_manifest
+from eventbook.datasets.storage.manifest import checkout, read_manifest
 
 
 def test_vendored_files_are_as_pinned():
@@ -20,15 +20,16 @@ def test_vendored_files_are_as_pinned():
 
 
 def test_real_sets_verify():
-    rows = verify(["mnist", "spoken_digits", "davis346", "state_of_the_union", "digits"])
-    assert len(rows) == 8
+    rows = verify(["mnist", "spoken_digits", "davis346", "cad_parts", "state_of_the_union", "digits"])
+    assert len(rows) == 9
     assert {row.state for row in rows} == {"ok"}
 
 
 def test_list_names_every_set_with_licence_and_source():
     rows = {row.name: row for row in list_datasets()}
     assert set(rows) == {
-        *("mnist", "fashion_mnist", "spoken_digits", "davis346", "digits", "state_of_the_union")
+        *("mnist", "fashion_mnist", "spoken_digits", "davis346", "digits", "state_of_the_union"),
+        "cad_parts",
     }
     assert rows["davis346"].source == "vendored: data/davis346"
     assert rows["mnist"].available
@@ -126,13 +127,13 @@ def test_a_checkout_by_environment_then_by_working_directory(project, monkeypatc
     monkeypatch.chdir(inside)
     assert checkout() == project.root
     monkeypatch.chdir(tmp_path)  # outside every project: the source tree
-    assert checkout() == Path(__file__).resolve().parents[2]
+    assert checkout() == Path(__file__).resolve().parents[3]
 
 
 def test_a_manifest_of_somebody_else_makes_no_checkout(project, monkeypatch):
     monkeypatch.delenv("EVENTBOOK_ROOT")
     monkeypatch.chdir(project.root)
-    assert checkout() == Path(__file__).resolve().parents[2]
+    assert checkout() == Path(__file__).resolve().parents[3]
 
 
 def test_a_wrong_root_is_an_error(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eventbook.datasets import DataError, load_mnist, unpack
-from eventbook.datasets.manifest import checkout, read_manifest
+from eventbook.datasets.storage.manifest import checkout, read_manifest
 
 NAMES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 

@@ -19,7 +19,7 @@ import struct
 import numpy as np
 from jaxtyping import Shaped
 
-from eventbook.datasets.errors import DataError
+from eventbook.datasets.storage.errors import DataError
 
 ELEMENT = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

@@ -26,10 +26,10 @@ from typing import Literal
 
 from platformdirs import user_data_path
 
-from eventbook.datasets.errors import DataError
-from eventbook.datasets.manifest import DataFile, Dataset, checkout, read_manifest
+from eventbook.datasets.storage.errors import DataError
+from eventbook.datasets.storage.manifest import DataFile, Dataset, checkout, read_manifest
 
-Origin = Literal["user", "vendored", "original", "package"]
+Origin = Literal["user", "vendored", "original", "package", "computed"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,22 @@ class Source:
     ----------
     name, title : str
         Key and title in the manifest.
-    origin : "user", "vendored", "original" or "package"
+    origin : "user", "vendored", "original", "package" or "computed"
     place : str
         Folder relative to the checkout, to ``$EVENTBOOK_DATA`` or to the data folder of the person, or the
-        package and its version.
+        package and its version, or what was computed from.
+    checked : bool
+        Whether the manifest pins the content; nothing vouches for originals that it does not list.
+    made : str
+        What was made of the files, such as events simulated over images; empty if they are used as they are.
     """
 
     name: str
     title: str
     origin: Origin
     place: str
+    checked: bool = True
+    made: str = ""
 
     def __str__(self) -> str:
         how = {
@@ -57,8 +63,11 @@ class Source:
             "vendored": "vendored with the project",
             "original": "the original, fetched",
             "package": "from the installed package",
+            "computed": "computed",
         }[self.origin]
-        return f"{self.title}: {how} ({self.place}), sha256 checked"
+        vouched = {"computed": ""}.get(self.origin, ", sha256 checked" if self.checked else ", not checked")
+        made = f"; {self.made}" if self.made else ""
+        return f"{self.title}: {how} ({self.place}){vouched}{made}"
 
 
 @dataclass(frozen=True)
