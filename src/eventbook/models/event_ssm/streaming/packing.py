@@ -30,14 +30,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class PackedNetwork:
-    """Arrays of `loop`, the length of `memory`, and the widest vector that the loop works on."""
+    """Arrays of `loop`, lengths of `memory` and `head`, and the widest vector that the loop works on."""
 
     table: Array
     weights: Array
     plan: NDArray[np.int64]
+    readout: Array
     memory: int
+    head: int
     widest: int
-    readout: NDArray[np.float64]
 
 
 def packed(model: EventSSM) -> PackedNetwork:
@@ -64,19 +65,19 @@ def packed(model: EventSSM) -> PackedNetwork:
         }  # fmt: skip
         for field, length in lengths.items():
             row[field], memory = memory, memory + length
-    width = _padded(layers[-1].d_out)
-    readout = np.zeros((width + 1, model.config.n_classes))
-    readout[: layers[-1].d_out] = _array(model.readout.weight).T
-    readout[width] = _array(model.readout.bias)
+    width, classes = _padded(layers[-1].d_out), _padded(model.config.n_classes)
+    readout = [
+        _to(_array(model.readout.weight).T, width, classes),
+        _to(_array(model.readout.bias)[None], 1, classes),
+    ]
     return PackedNetwork(
         table=_aligned(_table(model, layers[0])),
         weights=_aligned(np.concatenate(pieces)),
         plan=plan,
+        readout=_aligned(np.concatenate(readout).reshape(-1)),
         memory=memory,
-        widest=int(
-            max(plan[:, Field.D_IN].max(), plan[:, Field.D_OUT].max(), 2 * plan[:, Field.STATES].max())
-        ),
-        readout=readout,
+        head=width + 1,
+        widest=int(max(plan[:, [Field.D_IN, Field.D_OUT]].max(), 2 * plan[:, Field.STATES].max(), classes)),
     )
 
 
@@ -163,6 +164,13 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _aligned(values: Array) -> Array:
-    copy: Array = aligned.py_func(values.size, values.dtype)
+    copy = zeros(values.size, values.dtype)
     copy[:] = values
     return copy
+
+
+def zeros(size: int, dtype: np.dtype[Any]) -> Array:
+    """(size,) zeros that begin at a cache line: a vector across two lines costs twice."""
+    found: Array = aligned.py_func(size, dtype)
+    found[:] = 0
+    return found

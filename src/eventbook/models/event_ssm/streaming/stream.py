@@ -25,8 +25,8 @@ from eventbook.kernels.encoders.arguments import check_rising, column
 from eventbook.kernels.scans.event import check_gaps
 from eventbook.models.event_ssm.classifier import EventSSM
 from eventbook.models.event_ssm.pooling import MODES
-from eventbook.models.event_ssm.streaming.loop import run
-from eventbook.models.event_ssm.streaming.packing import packed
+from eventbook.models.event_ssm.streaming.loop import BLOCK, run
+from eventbook.models.event_ssm.streaming.packing import packed, zeros
 
 
 class StreamOutput(NamedTuple):
@@ -73,16 +73,16 @@ class EventStream:
 
     def __init__(self, model: EventSSM) -> None:
         self.config, self._network = model.config, packed(model)
-        self._scratch = np.zeros((4, self._network.widest), self._network.weights.dtype)
+        self._scratch = zeros(4 * BLOCK * self._network.widest, self._network.weights.dtype).reshape(4, -1)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next event is the first."""
         network, layers = self._network, len(self._network.plan)
         dtype = network.weights.dtype
-        self._memory = np.zeros(network.memory, dtype)
+        self._memory = zeros(network.memory, dtype)
         self._filled, self._sums = np.zeros(layers, np.int64), np.zeros((layers, 2), dtype)
-        self._head = np.zeros(len(network.readout))
+        self._head = np.zeros(network.head)
         self._waiting = np.empty(0, np.int64)  # tokens whose gap is not known yet
         self._last: int | None = None  # stamp
         self.events = self.outputs = 0
@@ -166,7 +166,7 @@ class EventStream:
             gap[: 1 if self.events == 0 else 0] = 0
         every = config.total_stride
         due = (self.events + len(tokens)) // every - self.events // every
-        scores, at = np.empty((due, config.n_classes)), np.empty(due, np.int64)
+        scores, at = np.empty((due, config.n_classes), network.weights.dtype), np.empty(due, np.int64)
         written = run.kernel(
             tokens,
             gap.astype(network.weights.dtype),
@@ -190,4 +190,4 @@ class EventStream:
         assert written == due
         self.events += len(tokens)
         self.outputs += due
-        return StreamOutput(scores.astype(network.weights.dtype), at)
+        return StreamOutput(scores, at)
