@@ -392,7 +392,7 @@ plt.close(figure)
 # %% [markdown]
 # Over all words of the test part: how much of a word does it take?
 
-# %% mystnb={"figure": {"caption": "Accuracy on the spoken digits of the test part if the network has to answer early, against the share of the word that it has heard. Dashed: seeds of the recorded full run.", "name": "fig-es-anytime"}, "image": {"alt": "Curves that rise from chance to their final height over the course of a word"}} tags=["hide-input"]
+# %%
 shares = np.linspace(0.1, 1.0, 10)
 
 
@@ -413,6 +413,8 @@ def early(model):
 curves = [early(model) for model, _ in heard]
 record(es_words_half=np.mean([curve[4] for curve in curves]))
 keep(es_early=curves)
+
+# %% mystnb={"figure": {"caption": "Accuracy on the spoken digits of the test part if the network has to answer early, against the share of the word that it has heard. Dashed: seeds of the recorded full run.", "name": "fig-es-anytime"}, "image": {"alt": "Curves that rise from chance to their final height over the course of a word"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.0))
 for number, curve in enumerate(full.get("es_early", [])):
     label = "recorded full run" if number == 0 else None

@@ -510,10 +510,10 @@ def test_nothing_to_learn_is_refused():
         ({"steps": 0}, ValueError, "steps must be >= 1, got 0"),
         ({"seed": -1}, ValueError, "seed must be >= 0, got -1"),
         ({"lr": 0.0}, ValueError, "lr and ssm_lr must be > 0, got 0.0 and None"),
-        ({"lr": math.nan}, ValueError, "lr and ssm_lr must be > 0, got nan and None"),
+        ({"lr": math.nan}, ValueError, "lr must be a finite number, got nan"),
         ({"ssm_lr": -1.0}, ValueError, "lr and ssm_lr must be > 0, got 0.02 and -1.0"),
         ({"warmup": 1.0}, ValueError, "warmup must be between 0 and 1, got 1.0"),
-        ({"clip": math.nan}, ValueError, "weight_decay and clip must be >= 0, got 0.01 and nan"),
+        ({"clip": math.nan}, ValueError, "clip must be a finite number, got nan"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay and clip must be >= 0, got -0.1 and 1.0"),
         ({"schedule": "linear"}, ValueError, "schedule must be one_cycle or cosine, got 'linear'"),
     ],
@@ -552,3 +552,29 @@ def test_scores_of_bad_streams_leave_the_state_of_training():
         scores_of(made, problem(3)[0], 0)
     with pytest.raises(ValueError, match=r"labels must be \(stream,\), .* got shape \(2,\) for 3 streams"):
         accuracy(made, problem(3)[0], np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": "a"}, "lr must be a finite number, got 'a'"),
+        ({"lr": float("inf")}, "lr must be a finite number, got inf"),
+        ({"clip": float("nan")}, "clip must be a finite number, got nan"),
+        ({"weight_decay": None}, "weight_decay must be a finite number, got None"),
+    ],
+)
+def test_a_recipe_is_made_of_finite_numbers(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Training(**changes)
+
+
+def test_what_cannot_be_trained_is_said_so(tmp_path):
+    streams, labels = problem(8)
+    with pytest.raises(TypeError, match="model must have a method collate, got Linear"):
+        train(nn.Linear(2, 2), streams, labels, Training(epochs=1))
+    with pytest.raises(TypeError, match="after_epoch must return numbers by name, got NoneType"):
+        train(model(), streams, labels, Training(epochs=1), after_epoch=lambda epoch: None)
+    train(model(), streams, labels, Training(epochs=1), checkpoint=str(tmp_path / "run.pt"))
+    assert (tmp_path / "run.pt").is_file()
+    with pytest.raises(ValueError, match=r"labels\[0\] must be in 0..\d, got"):
+        accuracy(model(), streams, labels + 9)

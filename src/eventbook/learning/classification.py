@@ -93,6 +93,12 @@ class Training:
             value = getattr(self, name)
             if not (name == "steps" and value is None) and whole(value, name) < least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
+        for name in ("lr", "ssm_lr", "warmup", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not (name == "ssm_lr" and value is None) and not (
+                isinstance(value, int | float) and math.isfinite(value)
+            ):
+                raise ValueError(f"{name} must be a finite number, got {value!r}")
         if not self.lr > 0 or not (self.ssm_lr is None or self.ssm_lr > 0):
             raise ValueError(f"lr and ssm_lr must be > 0, got {self.lr} and {self.ssm_lr}")
         if not 0 < self.warmup < 1:
@@ -109,7 +115,7 @@ def train(
     *,
     augment: Augment | None = None,
     mix: Mix | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     after_epoch: Callable[[int], dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place.
@@ -144,11 +150,15 @@ def train(
         If there are no streams, or not as many labels, a label is no class (names the first), or the
         checkpoint is broken or of another recipe, model or data set. It is left as it is.
     TypeError
-        If labels are no integers.
+        If labels are no integers, the model is no `StreamClassifier`, or `after_epoch` returns no dict.
     FloatingPointError
         If the loss is not finite; names the step. The step is not taken, and the last checkpoint stays.
     """
+    for method in ("collate", "parameter_groups"):
+        if not callable(getattr(model, method, None)):
+            raise TypeError(f"model must have a method {method}, got {type(model).__name__}")
     labels = _checked(streams, labels)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     per_epoch = -(-len(streams) // training.batch_size)
     total = training.steps or per_epoch * training.epochs
     groups = model.parameter_groups(
@@ -179,6 +189,8 @@ def train(
             entry = {"epoch": float(epoch), "step": float(step), "loss": float(np.mean(losses))}
             model.eval()
             said = after_epoch(epoch) if after_epoch else {}
+            if not isinstance(said, dict):
+                raise TypeError(f"after_epoch must return numbers by name, got {type(said).__name__}")
             history.append({**entry, **{name: float(value) for name, value in said.items()}})
             if checkpoint:
                 _save(checkpoint, model, optimizer, history, about)
@@ -197,7 +209,7 @@ def scores_of(model: Any, streams: Sequence[Stream], batch_size: int = 64) -> ND
     """
     if not len(streams):
         raise ValueError("streams must be at least one, got none")
-    if batch_size < 1:
+    if whole(batch_size, "batch_size") < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     training = model.training
     model.eval()
@@ -217,7 +229,11 @@ def scores_of(model: Any, streams: Sequence[Stream], batch_size: int = 64) -> ND
 def accuracy(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64], batch_size: int = 64) -> float:
     """Share of streams whose highest score is that of their class; errors as `train` and `scores_of`."""
     labels = _checked(streams, labels)
-    return float((scores_of(model, streams, batch_size).argmax(1) == labels).mean())
+    scores = scores_of(model, streams, batch_size)
+    if (beyond := labels >= scores.shape[1]).any():
+        at = int(beyond.argmax())
+        raise ValueError(f"labels[{at}] must be in 0..{scores.shape[1] - 1}, got {labels[at]}")
+    return float((scores.argmax(1) == labels).mean())
 
 
 def _batches(streams: Sequence[Stream], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

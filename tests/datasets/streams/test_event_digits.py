@@ -89,3 +89,8 @@ def test_bad_arguments(arguments, said):
     with pytest.raises(DataError, match=said) as error:
         load_event_digits(**arguments)
     assert "\n" not in str(error.value)
+
+
+def test_too_fine_a_level_is_refused_before_anything_is_encoded() -> None:
+    with pytest.raises(DataError, match=r"threshold must be larger: the set makes about .* events, at most"):
+        load_event_digits("test", threshold=1e-5)

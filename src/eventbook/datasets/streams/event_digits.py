@@ -20,9 +20,10 @@ Source: Jackson et al., Free Spoken Digit Dataset; delta coding as in ``eventboo
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eventbook.datasets.spoken_digits import load_spoken_digits
 from eventbook.datasets.storage.errors import DataError
@@ -72,6 +73,7 @@ def load_event_digits(
     training = (clips if split == "train" else load_spoken_digits("train")).frames.astype(np.float64)
     mean, deviation = training.mean(0), training.std(0)
     try:
+        _check_crossings(clips.frames, mean, deviation, threshold)
         events = [
             delta_events((clip - mean) / deviation, threshold, FRAME_PERIOD, stamps=stamps)
             for clip in clips.clips()
@@ -90,3 +92,19 @@ def load_event_digits(
             clips.source, made=f"delta-coded by us, a level every {threshold} standard deviations"
         ),
     )
+
+
+def _check_crossings(
+    frames: NDArray[Any], mean: NDArray[Any], deviation: NDArray[Any], threshold: float
+) -> None:
+    """ValueError if the set would make more events than the encoders write in one call."""
+    from eventbook.kernels.encoders.arguments import MOST_EVENTS
+
+    if not (isinstance(threshold, int | float) and threshold > 0):
+        return  # the encoder says what is wrong with it
+    ways = np.abs(np.diff((frames - mean) / deviation, axis=0)).sum()
+    if ways / threshold > MOST_EVENTS:
+        raise ValueError(
+            f"threshold must be larger: the set makes about {ways / threshold:.3g} events, at most "
+            f"{MOST_EVENTS:,} are encoded at once"
+        )

@@ -142,6 +142,11 @@ class EventSSM(nn.Module):
         for name, known in (("head", HEADS), ("alignment", get_args(Alignment))):
             if getattr(config, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(config, name)!r}")
+        for name in ("conj_sym", "clip_eigs"):
+            if not isinstance(getattr(config, name), bool):
+                raise TypeError(f"{name} must be True or False, got {getattr(config, name)!r}")
+        if config.constant_gap is not None and not isinstance(config.constant_gap, int | float):
+            raise TypeError(f"constant_gap must be a number or None, got {config.constant_gap!r}")
         if config.constant_gap is not None and not 0 <= config.constant_gap < float("inf"):
             raise ValueError(f"constant_gap must be >= 0 milliseconds, got {config.constant_gap}")
         self.config = config

@@ -13,7 +13,7 @@ from event_by_event import SMALL, event_by_event, network, relative, scores, str
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbook.models.event_ssm import EventSSM, EventStream
+from eventbook.models.event_ssm import EventSSM, EventSSMConfig, EventStream
 from eventbook.models.event_ssm.streaming import loop
 
 READINGS = {
@@ -286,3 +286,13 @@ def test_parts_of_the_loop_are_for_kernels():
     for part in (loop.product, loop.norm, loop.advance):
         with pytest.raises(TypeError, match="is callable from kernels alone"):
             part()
+
+
+def test_only_a_network_with_finite_weights_becomes_a_stream():
+    with pytest.raises(TypeError, match="model must be an EventSSM, got NoneType"):
+        EventStream(None)
+    made = EventSSM(EventSSMConfig(4, 2, d_model=8, d_state=8, blocks=1, stride=2))
+    with torch.no_grad():
+        made.readout.bias[0] = torch.nan
+    with pytest.raises(ValueError, match=r"model must have finite weights, got others in readout\.bias"):
+        EventStream(made)

@@ -72,6 +72,11 @@ class EventStream:
     """
 
     def __init__(self, model: EventSSM) -> None:
+        if not isinstance(model, EventSSM):
+            raise TypeError(f"model must be an EventSSM, got {type(model).__name__}")
+        for name, weight in model.state_dict().items():
+            if not weight.isfinite().all():
+                raise ValueError(f"model must have finite weights, got others in {name}")
         self.config, self._network = model.config, packed(model)
         self._scratch = zeros(4 * BLOCK * self._network.widest, self._network.weights.dtype).reshape(4, -1)
         self.reset()
