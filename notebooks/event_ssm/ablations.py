@@ -286,7 +286,10 @@ GRU_RATES = (4e-3, 8e-3, 1.6e-2)
 def run_tokens(told, seed, rate, data):
     """Accuracy of the GRU on tokens, on the part that `data` calls test."""
     training = Training(ablation_epochs, lr=rate, seed=seed)
-    return fit("gru", event_gru(seed, told), data, training, augment=augment)
+    try:
+        return fit("gru", event_gru(seed, told), data, training, augment=augment)
+    except FloatingPointError:  # the rate is too large
+        return 0.0
 
 
 if ablation_seeds:
