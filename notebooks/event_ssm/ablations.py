@@ -351,8 +351,8 @@ def points(name, other="async (reference)", of=None):
 
 
 for name, found in full.get("es_baseline_rates", {}).items():
-    each = ", ".join(f"{rate:g}: {100 * right:.1f} %" for rate, right in found)
-    print(f"{name:30} validation by learning rate  {each}")
+    each = ", ".join(f"{rate:g} {100 * right:.1f}" for rate, right in found)
+    print(f"{name:23} on validation, by rate  {each}")
 if every:
     for name, runs in every.items():
         each = ", ".join(f"{100 * run:.1f}" for run in runs)

@@ -196,7 +196,8 @@ record(
 keep(es_timing_runs=timing_runs)
 for way, runs in timing_runs.items():
     earlier = full.get("es_timing_runs", {}).get(way, [])
-    print(f"{way:13} this run {percent(runs)};  recorded full run {percent(earlier)}")
+    print(f"{way:13} this run           {percent(runs)}")
+    print(f"{'':13} recorded full run  {percent(earlier)}")
 
 # %% mystnb={"figure": {"caption": "Timing-only task: share of test streams in which each bit is right, with the true gaps, with one gap for all, and with the gap of the released ablation, at which nothing decays. A coin would get half.", "name": "fig-es-bits"}, "image": {"alt": "Three groups of bars; for the two directions all are near one hundred percent, for the timing bit those without time are near fifty"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.0))

@@ -71,6 +71,15 @@ def test_a_line_shows_condition_and_verdict_of_every_claim(tiny: Project) -> Non
     assert 'verdict-differs">differs' in line
 
 
+def test_a_claim_about_the_full_run_judges_no_shorter_one(tiny: Project) -> None:
+    claims = [c for c in read_ledger(tiny.chapter("tiny").ledger_path).claims if c.key == "count"]
+    claims = [c.model_copy(update={"profile": "full"}) for c in claims]
+    quick, full = (_judged("count", 3, claims, of_full=of_full) for of_full in (False, True))
+    assert "judged in the full run" in quick
+    assert "verdict-" not in quick
+    assert 'verdict-trend">trend reproduced' in full
+
+
 def test_a_value_without_a_claim_is_shown_plainly() -> None:
     assert "claim" not in _cited("unknown", 3)
     assert "0.3333" in _cited("unknown", 1 / 3)

@@ -57,7 +57,8 @@ def record(*, measured: bool = True, **values: Any) -> None:
         _glue(key, repr(value), measured)
     ledger = _ledger_here()
     claims = {key: [c for c in ledger.claims if c.key == key] if ledger else [] for key in plain}
-    lines = [_judged(key, plain[key], claims[key]) for key in plain if claims[key]]
+    of_full = not measured or os.environ.get("EVENTBOOK_PROFILE") == "full"
+    lines = [_judged(key, plain[key], claims[key], of_full=of_full) for key in plain if claims[key]]
     others = [_cited(key, plain[key]) for key in plain if not claims[key]]
     if others:
         lines.append(f'<div class="record">{" ".join(others)}</div>')
@@ -133,17 +134,27 @@ def _number(key: str, value: Any) -> int | float | bool:
     return value
 
 
-def _judged(key: str, value: Any, claims: list[Claim]) -> str:
+def _judged(key: str, value: Any, claims: list[Claim], *, of_full: bool = False) -> str:
     """A value and the claims it decides, as HTML; its id is the key, so that the tables can point here."""
     judged = "".join(
-        f'<span class="claim">{claim.id}: {html.escape(claim.condition())}</span> '
-        f'<span class="verdict verdict-{verdict.css}">{verdict}</span>'
-        for claim, verdict in ((claim, claim.verdict(value)) for claim in claims)
+        f'<span class="claim">{_condition(claim)}</span> {_said(claim, value, of_full)}' for claim in claims
     )
     return (
         f'<div class="record" id="{key}"><span class="key">{key}</span> '
         f'<span class="value">{html.escape(claims[0].shown(value))}</span> {judged}</div>'
     )
+
+
+def _condition(claim: Claim) -> str:
+    return f"{claim.id}: {html.escape(claim.condition())}"
+
+
+def _said(claim: Claim, value: Any, of_full: bool) -> str:
+    """The verdict of a claim on a value; a claim about the full run says nothing of a shorter one."""
+    if claim.profile == "full" and not of_full:
+        return '<span class="claim-note">judged in the full run</span>'
+    verdict = claim.verdict(value)
+    return f'<span class="verdict verdict-{verdict.css}">{verdict}</span>'
 
 
 def _cited(key: str, value: Any) -> str:
