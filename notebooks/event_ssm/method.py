@@ -396,8 +396,8 @@ folded = layer_states("dirac", gap, u, B=gain[:, None] * B)
 record(es_same_class=bound(apart(layer_states("async", gap, u), folded)))
 
 # %% [markdown]
-# So the paper's gain cannot add expressive power. What it changes is where training begins. Let events come at random,
-# $\rho$ of them in a millisecond, all with the same input. By Campbell's theorem the mean state is
+# So the paper's gain cannot add expressive power. What it changes is where training begins. Let events come as a
+# {term}`Poisson stream`, $\rho$ of them in a millisecond, all with the same input. By Campbell's theorem the mean state is
 #
 # $$\mathbb{E}[x] = -\frac{\rho\, g}{\lambda s}\, \mathbb{E}[B u] .$$ (eq-es-campbell)
 #
