@@ -99,7 +99,7 @@ record(
     es_davis_longest_gap=1e3 * gaps.max(),
 )
 
-# %% mystnb={"figure": {"caption": "Left: column of each event against time; brighter in orange, darker in blue. Moving objects leave bands, single dots are noise. Right: gaps between neighbouring events of the recording; the axis is the logarithm of gap + 1 µs.", "name": "fig-es-events"}, "image": {"alt": "Bands of dots that cross in space and time, and a histogram of gaps that falls from one to two hundred microseconds"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Left: column of each event against time; brighter in orange, darker in blue. Moving objects leave bands, single dots are noise. Right: gaps between neighbouring events of the recording; the axis is the logarithm of gap + 1 microsecond.", "name": "fig-es-events"}, "image": {"alt": "Bands of dots that cross in space and time, and a histogram of gaps that falls from one to two hundred microseconds"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.6), width_ratios=(1.6, 1))
 for polarity, color in ((1, "orange"), (0, "blue")):
     some = recording.events[recording.events["p"] == polarity]
