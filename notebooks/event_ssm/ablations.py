@@ -67,8 +67,6 @@ from eventbook.models.event_ssm.augmentation import SHD, cutmix_batch
 torch.set_num_threads(1)
 use_theme()
 full = recorded("event_ssm")  # the recorded full run, shown beside this one
-if not tick_seeds:
-    raise ValueError("tick_seeds must be at least one, got none")
 
 
 # %%
@@ -100,6 +98,8 @@ def event_ssm(config, seed):
 MODES = {"dirac": "orange", "async": "blue", "zoh": "vermilion"}
 CLOCKS = {"true stamps": 1, "ticks of 40 ms": 40_000}  # microseconds
 small = EventSSMConfig(64, 8, d_model=32, d_state=16, blocks=1, layers=3, stride=4)
+if not tick_seeds:
+    raise ValueError("tick_seeds must be at least one, got none")
 ticked = {}
 for clock, grid in CLOCKS.items():
     timing = {

@@ -92,10 +92,6 @@ from eventbook.models.event_ssm.augmentation import SHD, cutmix_batch
 torch.set_num_threads(1)
 use_theme()
 full = recorded("event_ssm")  # the recorded full run, shown beside this one
-if stamps not in ("interpolated", "coarse"):
-    raise ValueError(f"stamps must be interpolated or coarse, got {stamps!r}")
-if not seeds:
-    raise ValueError("seeds must be at least one, got none")
 
 # %% [markdown]
 # One kind of network for all of this page: an embedding, stages of layers, a mean over what is left of the events. What the
@@ -103,6 +99,12 @@ if not seeds:
 
 
 # %%
+if stamps not in ("interpolated", "coarse"):
+    raise ValueError(f"stamps must be interpolated or coarse, got {stamps!r}")
+if not seeds:
+    raise ValueError("seeds must be at least one, got none")
+
+
 def network(n_tokens, n_classes, **sizes):
     """The configuration that the parameters of this page ask for."""
     return EventSSMConfig(
@@ -236,9 +238,9 @@ plt.show()
 # ```
 #
 # Real speech: 3,000 clips of six people saying digits, as thirteen cepstral coefficients. Each coefficient sends an event
-# when it crosses one of its levels, upwards or downwards, a quarter of a standard deviation apart. A word becomes some
-# hundred events on 26 channels ({term}`delta coding`). Networks learn on 2,400 clips; the size of the network and the
-# augmentation were chosen on 300 others, and the accuracy is that on the last 300.
+# when it crosses one of its levels, upwards or downwards, a quarter of a standard deviation apart. A word becomes
+# {glue:text}`es_words_events:.0f` events on average, on 26 channels ({term}`delta coding`). Networks learn on 2,400 clips;
+# the size of the network and the augmentation were chosen on 300 others, and the accuracy is that on the last 300.
 
 # %%
 encoding = {}

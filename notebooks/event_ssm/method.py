@@ -58,7 +58,6 @@ from eventbook.companion.notebook import PALETTE, bound, record, show_code, use_
 from eventbook.datasets import load_davis_recording, load_event_digits
 from eventbook.kernels.encoders import collate, gaps_of, tokens_of
 from eventbook.kernels.scans import discretize, event_scan, event_step, linear_scan
-from eventbook.kernels.scans.event import event_scan_reference
 from eventbook.kernels.scans.oracles import (
     associative_scan_reference,
     pairwise_events,
@@ -148,7 +147,7 @@ plt.show()
 # gives decay and gain as they stand here, and a kernel forms the decay on the fly:
 
 # %%
-show_code(event_scan_reference, EventSSMLayer.scan)
+show_code(EventSSMLayer.scan)
 
 # %% [markdown]
 # One oscillator, two pulses and a burst of five, in the three readings. Then a pulse of height zero is put
@@ -303,6 +302,8 @@ record(
 )
 
 # %% [markdown]
+# A held input would see {glue:text}`es_grid_seen_zoh:.0%` of the events of such a camera.
+#
 # **The sum over all pairs.** The recurrence is a way to compute, event by event,
 #
 # $$x_i = \sum_{j \le i} e^{\Lambda s (t_i - t_j)}\, g\, B u_j .$$ (eq-es-kernel)
@@ -734,6 +735,8 @@ missing = len(tokens) // config.total_stride - len(said)
 record(es_stream=bound(wrong), es_stream_missing=missing, es_stream_outputs=len(said))
 
 # %% [markdown]
+# All {glue:text}`es_stream_outputs` outputs agree.
+#
 # **What holds for states does not hold for a network.** A null event leaves the states of a layer as they were, but a
 # network pools and averages over events, and so it counts them. Ten null events for every hundred, and the scores move:
 
