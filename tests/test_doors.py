@@ -45,6 +45,7 @@ from eventbook.learning.rewiring import (
 from eventbook.models.event_gru import EventGRU
 from eventbook.models.event_ssm import EventSSM, EventSSMConfig, EventSSMLayer
 from eventbook.models.event_ssm.pooling import MODES, pool_rows
+from eventbook.models.stream import StreamConfig, StreamEvents
 from eventbook.spinnaker import connections
 
 SECONDS = 600  # for all calls together, kernels compiled anew
@@ -559,6 +560,11 @@ def event_ssm_layer(discretization: str) -> Case:
     return of_tokens(use)
 
 
+def stream_events(**changes: Any) -> Case:
+    config = StreamConfig(2, d_model=3, d_state=4, **changes)
+    return of_tokens(lambda **events: StreamEvents(ROWS, config)(**events))
+
+
 def scan_of_rows(token: Tensor, gap: Tensor) -> Any:
     lam, table = torch.full((2,), -1 + 1j), torch.ones(ROWS, 2, dtype=torch.complex64)
     return token_scan(lam, gap, table, token)
@@ -582,6 +588,7 @@ TOKENS: dict[Any, list[Case]] = {
     ],
     EventSSMLayer: [event_ssm_layer(word) for word in ("async", "zoh")],
     EventGRU: [of_tokens(lambda **events: EventGRU(ROWS, 2, 3, 4)(**events))],
+    StreamEvents: [stream_events(step="learned"), stream_events(gap_feature=True, conv_width=4)],
     token_scan: [with_tokens_alone(scan_of_rows)],
     check_tokens: [
         Case(
@@ -619,6 +626,11 @@ BLIND = {
     "learning.rewiring.wiring.Wired": "what layers inherit",
     "models.event_ssm.norm.BatchNorm": "channels of rows: no indices",
     "models.event_ssm.norm.LayerNorm": "channels of rows: no indices",
+    "models.stream.baselines.PointMamba": "points: draws the indices itself",
+    "models.stream.baselines.PointNet": "points: no indices",
+    "models.stream.block.StreamBlock": "features of rows: no indices",
+    "models.stream.events.parameter_groups": "returns parameters",
+    "models.stream.points.StreamPoints": "points: draws the indices itself",
 }
 
 

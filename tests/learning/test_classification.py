@@ -19,6 +19,8 @@ from eventbook.learning.classification import Training, accuracy, rate, scores_o
 from eventbook.models.event_gru import EventGRU
 from eventbook.models.event_ssm import EventSSM, EventSSMConfig
 from eventbook.models.event_ssm.augmentation import cutmix_batch
+from eventbook.models.stream import StreamConfig, StreamEvents, StreamPoints
+from eventbook.models.stream.baselines import PointMamba, PointNet
 
 CONFIG = EventSSMConfig(
     n_tokens=6, n_classes=2, d_model=8, d_state=8, blocks=1, layers=1, stride=2, dropout=0.1, norm="batch",
@@ -578,3 +580,115 @@ def test_what_cannot_be_trained_is_said_so(tmp_path):
     assert (tmp_path / "run.pt").is_file()
     with pytest.raises(ValueError, match=r"labels\[0\] must be in 0..\d, got"):
         accuracy(model(), streams, labels + 9)
+
+
+# --- clouds, and streams of every kind ---------------------------------------------------------------------
+
+OF_CLOUDS = StreamConfig(2, d_model=8, d_state=4, blocks=1, unit=0.1)
+
+
+def of_clouds(name: str, seed: int = 0, **changes):
+    config, generator = replace(OF_CLOUDS, **changes), torch.Generator().manual_seed(seed)
+    return {
+        "StreamPoints": lambda: StreamPoints(config, generator=generator),
+        "PointNet": lambda: PointNet(2, 8, generator=generator),
+        "PointMamba": lambda: PointMamba(config, patches=4, neighbours=5, generator=generator),
+    }[name]()
+
+
+def balls_and_rods(n: int = 48, seed: int = 0, points: int = 16):
+    """Clouds of two shapes: as wide as high, or four times as high."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    return [rng.normal(0, 0.3, (points, 3)) * [1, 1, 4 if label else 1] for label in labels], labels
+
+
+@pytest.mark.parametrize("name", ["StreamPoints", "PointNet", "PointMamba"])
+def test_clouds_are_learned_and_runs_go_on_from_a_checkpoint(tmp_path, name):
+    clouds, labels = balls_and_rods()
+    training = Training(epochs=6, batch_size=8, lr=0.02)
+    whole, path = of_clouds(name), tmp_path / "whole.pt"
+    history = train(whole, clouds, labels, training, checkpoint=path)
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert accuracy(whole, *balls_and_rods(60, seed=1)) > 0.85
+
+    def stop(epoch: int) -> dict[str, float]:
+        if epoch == 3:
+            raise Interrupted
+        return {}
+
+    part = tmp_path / "part.pt"
+    with pytest.raises(Interrupted):
+        train(of_clouds(name), clouds, labels, training, checkpoint=part, after_epoch=stop)
+    other = of_clouds(name, seed=9)
+    assert train(other, clouds, labels, training, checkpoint=part) == history
+    assert same(other.state_dict(), whole.state_dict())
+    assert same(state_of(part), state_of(path))
+    assert same(state_of(path), state_of(part))
+
+
+def test_a_checkpoint_belongs_to_its_clouds_and_configuration(tmp_path):
+    clouds, labels = balls_and_rods(8)
+    path, training = tmp_path / "run.pt", Training(epochs=1)
+    train(of_clouds("StreamPoints"), clouds, labels, training, checkpoint=path)
+    moved = [*clouds[:-1], clouds[-1] + 1e-9]
+    with pytest.raises(ValueError, match="checkpoint must be of this streams and labels"):
+        train(of_clouds("StreamPoints"), moved, labels, training, checkpoint=path)
+    with pytest.raises(ValueError, match=r"checkpoint must be of this model, .* has unit = 0\.1, not 0\.2"):
+        train(of_clouds("StreamPoints", unit=0.2), clouds, labels, training, checkpoint=path)
+    train(of_clouds("StreamPoints"), clouds, labels, training, checkpoint=path)
+
+
+def test_clouds_are_augmented_and_scored_in_their_order():
+    clouds, labels = balls_and_rods(20)
+    sizes = []
+
+    def augment(cloud, rng):
+        sizes.append(cloud.shape)
+        return cloud[rng.permutation(len(cloud))]
+
+    made = of_clouds("StreamPoints")
+    train(made, clouds, labels, Training(epochs=1, batch_size=8), augment=augment)
+    assert sizes == [(16, 3)] * 20
+    found = scores_of(made, clouds, batch_size=7)
+    for row, cloud in zip(found, clouds, strict=True):
+        assert np.abs(scores_of(made, [cloud])[0] - row).max() < 1e-5
+    assert np.abs(found - found[0]).max() > 1e-2
+
+
+def test_clouds_of_different_sizes_are_refused_by_name():
+    clouds, labels = balls_and_rods(4)
+    clouds[2] = clouds[2][:9]
+    with pytest.raises(ValueError, match=r"clouds\[\d\] must be \(point, 3\) = "):
+        train(of_clouds("StreamPoints"), clouds, labels, Training(epochs=1))
+    assert np.isfinite(scores_of(of_clouds("StreamPoints"), clouds, batch_size=1)).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"gap_feature": True, "step": "learned"}], ids=str)
+def test_stream_learns_what_time_tells(changes):
+    streams, labels = problem(64)
+    training = Training(epochs=25, batch_size=16, lr=0.03)
+    config = replace(OF_CLOUDS, unit=10.0, blocks=2)
+
+    def made(**changes) -> StreamEvents:
+        generator = torch.Generator().manual_seed(0)
+        return StreamEvents(6, replace(config, **changes), generator=generator)
+
+    sees = made(**changes)
+    history = train(sees, streams, labels, training)
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert accuracy(sees, *problem(200, seed=1)) > 0.9
+    blind = made(step="learned")  # negative control: Mamba, which sees no gap
+    train(blind, streams, labels, training)
+    assert accuracy(blind, *problem(200, seed=1)) < 0.8
+
+
+def test_streams_given_as_lists_are_streams(tmp_path):
+    """Their length is that of their tokens: batches and checkpoints are those of tuples."""
+    streams, labels = problem()
+    lists = [[tokens, stamps] for tokens, stamps in streams]
+    first, second = model(), model()
+    history = train(first, streams, labels, SHORT, checkpoint=tmp_path / "run.pt")
+    assert train(second, lists, labels, SHORT) == history
+    assert same(first.state_dict(), second.state_dict())
+    assert train(second, lists, labels, SHORT, checkpoint=tmp_path / "run.pt") == history

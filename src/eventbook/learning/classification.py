@@ -1,4 +1,4 @@
-r"""Training a classifier of event streams: batches of like length, two schedules, checkpoints.
+r"""Training a classifier of streams or clouds: batches of like length, two schedules, checkpoints.
 
     loss = -sum_c q_c log softmax(scores)_c          q one-hot, or soft after CutMix
     one_cycle   half a cosine up from 1/25 of the largest rate, half a cosine down to 1/250,000 of it
@@ -6,9 +6,9 @@ r"""Training a classifier of event streams: batches of like length, two schedule
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
-| - | streams of (tokens, stamps in microseconds) | sequence | `streams` |
+| - | streams of (tokens, stamps in microseconds), or clouds (point, 3) | sequence | `streams` |
 | y | class of each stream | (stream,) int | `labels` |
-| - | scores of a batch | (batch, n_classes) | `model(token, gap, lengths)` |
+| - | scores of a batch | (batch, n_classes) | `model(*model.collate(some).inputs)` |
 
 Streams of like length share a batch, or most of a batch would be padding: an epoch is a random order, cut
 into pools of sixteen batches that are sorted by length within. Everything random is drawn anew from (seed,
@@ -33,13 +33,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from eventbook.kernels.encoders import EventBatch
 from eventbook.kernels.encoders.arguments import whole
 
-Stream = tuple[NDArray[np.integer], NDArray[np.integer]]
+Stream = tuple[NDArray[np.integer], NDArray[np.integer]] | NDArray[np.floating]
 Augment = Callable[[Stream, np.random.Generator], Stream]
 Mix = Callable[[list[Stream], NDArray[np.int64], np.random.Generator], tuple[list[Stream], NDArray[Any]]]
 POOL = 16  # batches that are sorted by length together
+
+
+class Batch(Protocol):
+    """What `collate` makes of some streams or clouds."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the model is called with."""
 
 
 class StreamClassifier(Protocol):
@@ -48,11 +55,11 @@ class StreamClassifier(Protocol):
     If it has a `config`, a dataclass, a checkpoint belongs to that too.
     """
 
-    def collate(self, streams: Sequence[Stream]) -> EventBatch: ...
+    def collate(self, streams: Sequence[Any]) -> Batch: ...
 
     def parameter_groups(self, lr: float, ssm_lr: float, weight_decay: float) -> list[dict[str, Any]]: ...
 
-    def __call__(self, token: Tensor, gap: Tensor, lengths: Tensor) -> Tensor: ...
+    def __call__(self, *inputs: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -213,12 +220,12 @@ def scores_of(model: Any, streams: Sequence[Stream], batch_size: int = 64) -> ND
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     training = model.training
     model.eval()
-    order = np.argsort([len(streams[i][0]) for i in range(len(streams))], kind="stable")
+    order = np.argsort(_lengths(streams), kind="stable")
     parts = []
     try:
         for start in range(0, len(order), batch_size):
             batch = model.collate([streams[int(i)] for i in order[start : start + batch_size]])
-            parts.append(model(batch.token, batch.gap, batch.lengths).float().numpy())
+            parts.append(model(*batch.inputs).float().numpy())
     finally:
         model.train(training)
     scores = np.concatenate(parts)
@@ -239,7 +246,7 @@ def accuracy(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64], b
 def _batches(streams: Sequence[Stream], size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Indices of an epoch's batches: every stream once, like lengths together, batches in random order."""
     order = rng.permutation(len(streams))
-    lengths = np.array([len(streams[i][0]) for i in range(len(streams))])
+    lengths = _lengths(streams)
     pool = POOL * size
     batches = []
     for start in range(0, len(order), pool):
@@ -248,6 +255,16 @@ def _batches(streams: Sequence[Stream], size: int, rng: np.random.Generator) -> 
         batches += [part[i : i + size] for i in range(0, len(part), size)]
     for i in rng.permutation(len(batches)):
         yield batches[i]
+
+
+def _columns(stream: Stream) -> tuple[NDArray[Any], ...]:
+    """Tokens and stamps of a stream; a cloud is one array."""
+    return (stream,) if isinstance(stream, np.ndarray) else tuple(stream)
+
+
+def _lengths(streams: Sequence[Stream]) -> NDArray[np.int64]:
+    """Events or points of each."""
+    return np.array([len(_columns(streams[i])[0]) for i in range(len(streams))])
 
 
 def rate(training: Training, step: int, total: int, largest: float) -> float:
@@ -299,8 +316,7 @@ def _loss(
     targets: NDArray[Any] = labels[chosen]
     if mix:
         picked, targets = mix(picked, targets, rng)
-    batch = model.collate(picked)
-    scores = model(batch.token, batch.gap, batch.lengths)
+    scores = model(*model.collate(picked).inputs)
     if targets.ndim == 1 and (beyond := targets >= scores.shape[1]).any():
         at = int(chosen[beyond][0])
         raise ValueError(f"labels[{at}] must be in 0..{scores.shape[1] - 1}, got {labels[at]}")
@@ -324,10 +340,10 @@ def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> 
     weights = {name: [str(w.dtype), *w.shape] for name, w in model.state_dict().items()}
     data = hashlib.sha256(labels.tobytes())
     for i in range(len(streams)):
-        for column in streams[i]:
-            values = np.asarray(column)
+        for values in map(np.asarray, _columns(streams[i])):
             data.update(len(values).to_bytes(8, "little"))
-            data.update(values.astype(np.int64).tobytes())
+            whole_numbers = values.dtype.kind in "iu"
+            data.update(values.astype(np.int64 if whole_numbers else np.float64).tobytes())
     return {
         "model": asdict(config) if is_dataclass(config) and not isinstance(config, type) else {},
         "weights": weights,

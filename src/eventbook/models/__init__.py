@@ -1,4 +1,6 @@
 """Networks of the papers as torch modules, each on the kernels of this package.
 
 event_ssm    state-space layers over streams of events, with the gap between events as the time step
+stream       selective state-space blocks that forget with distance, over events and point clouds
+event_gru    a recurrent baseline over the same streams
 """

@@ -91,6 +91,12 @@ def test_a_pooled_mean_does_not_depend_on_padding():
     assert torch.equal(results[0], results[1])
 
 
+def test_a_classifier_is_called_with_tokens_gaps_and_lengths():
+    batch = collate([(np.array([4, 2]), np.array([1000, 3500])), (np.array([0]), np.array([7]))], 5)
+    assert len(batch.inputs) == 3
+    assert all(a is b for a, b in zip(batch.inputs, (batch.token, batch.gap, batch.lengths), strict=True))
+
+
 def test_gaps_end_at_their_event():
     stamps = np.array([7_000, 7_250, 7_250, 9_250])
     np.testing.assert_array_equal(gaps_of(stamps), np.float32([0, 0.25, 0, 2]))

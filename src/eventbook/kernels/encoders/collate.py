@@ -47,6 +47,11 @@ class EventBatch:
     mask: Bool[Tensor, "batch time"]
     padding: int
 
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What a classifier of streams is called with: token, gap, lengths."""
+        return self.token, self.gap, self.lengths
+
 
 def tokens_of(events: Events, width: int, height: int) -> Int64[np.ndarray, " event"]:
     """token = (y width + x) 2 + p of checked events; errors are those of `check_events`."""
