@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from scan_checks import DOUBLE, SINGLE, outputs_and_gradients
+from scan_checks import DOUBLE, SINGLE, outputs_and_gradients, random
 from torch import Tensor
 
 from eventbook.kernels.scans import (
@@ -246,3 +246,45 @@ def test_the_longest_gap_leaves_nothing_and_no_gradient(dtypes) -> None:
     to_lam, to_gap = torch.autograd.grad(h[:, 2].abs().square().sum(), (lam, gap))
     assert to_lam.abs().max() < 1e-7
     assert to_gap.abs().max() < 1e-30
+
+
+def _single_results() -> list[Tensor]:
+    """Outputs and gradients of every scan in single precision, from the same random arguments."""
+    u, delta, B = random(2, 9, 3), random(2, 9, 3).abs(), random(2, 9, 4)
+    A, gap, rate, lam = -random(3, 4).abs(), random(2, 9).abs(), random(3).abs(), -random(5).abs() + 1j
+    b = random(2, 9, 5, dtype=torch.complex128)
+    leaves = {
+        name: x.to(torch.complex64 if x.is_complex() else torch.float32).requires_grad_()
+        for name, x in {
+            "u": u,
+            "delta": delta,
+            "A": A,
+            "B": B,
+            "gap": gap,
+            "rate": rate,
+            "lam": lam,
+            "b": b,
+        }.items()
+    }
+    u, delta, A, B, gap, rate, lam, b = leaves.values()
+    outputs = [
+        selective_scan(u, delta, A, B, B)[0],
+        coordinate_scan(u, gap, rate, delta, A, B, B)[0],
+        event_scan(lam, gap, b)[0].real,
+        linear_scan(delta, u)[0],
+    ]
+    gradients = torch.autograd.grad(sum(y.sum() for y in outputs), list(leaves.values()))
+    return [*outputs, *gradients]
+
+
+def test_single_precision_does_not_ask_what_torch_takes_by_default() -> None:
+    expected = _single_results()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = _single_results()
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)

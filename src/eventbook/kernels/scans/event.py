@@ -253,7 +253,7 @@ def check_tokens(token: NDArray[Any], rows: int) -> None:
 def padded_parts(lam: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Real parts in powers of two, imaginary parts in half-turns, each padded to whole vectors."""
     exact = lam.astype(np.complex128)
-    real, imaginary = torch.zeros(2, -(-lam.size // LANES) * LANES).numpy()
+    real, imaginary = torch.zeros(2, -(-lam.size // LANES) * LANES, dtype=torch.float32).numpy()
     real[: lam.size], imaginary[: lam.size] = exact.real / REAL_UNIT, exact.imag / IMAGINARY_UNIT
     return real, imaginary
 

@@ -74,7 +74,8 @@ def _blocks(channels: int) -> int:
 def _pack(x: Tensor, scale: float = 1) -> NDArray[Any]:
     """(batch, channel, state) -> (batch, blocks * state * 16), times a number; missing channels are zero."""
     batch, channels, states = x.shape
-    packed = torch.zeros(batch, _blocks(channels) * states * LANES).numpy()  # aligned to cache lines
+    size = _blocks(channels) * states * LANES
+    packed = torch.zeros(batch, size, dtype=torch.float32).numpy()  # aligned to cache lines
     loops.pack(array(x), np.float32(scale), packed)
     return packed
 
@@ -87,7 +88,7 @@ def _unpack(packed: NDArray[Any], like: Tensor) -> Tensor:
 
 
 def _padded(x: Tensor) -> NDArray[Any]:
-    padded = torch.zeros(_blocks(len(x)) * LANES).numpy()
+    padded = torch.zeros(_blocks(len(x)) * LANES, dtype=torch.float32).numpy()
     padded[: len(x)] = array(x)
     return padded
 
