@@ -85,7 +85,7 @@ class GDLayer(nn.Module):
     Raises
     ------
     ValueError
-        If a size is below 1, or the word is none of those named.
+        If a size is below 1, windows leave tokens out, or the word is none of those named.
     TypeError
         If a size is no whole number.
 
@@ -113,6 +113,8 @@ class GDLayer(nn.Module):
         super().__init__()
         for name, size in (("features", features), ("width", width), ("stride", stride)):
             at_least_one(size, name)
+        if stride > width:
+            raise ValueError(f"stride must be at most width = {width}, got {stride}")
         heads = 2 * at_least_one(gd_steps, "gd_steps") - 1
         if output_map not in OUTPUT_MAPS:
             raise ValueError(f"output_map must be one of {', '.join(OUTPUT_MAPS)}, got {output_map!r}")
