@@ -1,4 +1,4 @@
-"""The loss of the best layer: closed forms against each other, against sums over every case, and Monte Carlo."""
+"""The loss of the best layer: forms against each other, against sums over every case, and Monte Carlo."""
 
 import itertools
 import math
@@ -74,8 +74,9 @@ def test_values_that_were_derived_beforehand(context, features, expected):
 
 
 @pytest.mark.parametrize(
-    ("decay", "n_eff", "loss"), [(0.9956, 9.9987, None), (0.97, 9.925, None), (0.9, 9.18, 0.2152), (0.5, 2.99, 0.3192)]
-)  # fmt: skip
+    ("decay", "n_eff", "loss"),
+    [(0.9956, 9.9987, None), (0.97, 9.925, None), (0.9, 9.18, 0.2152), (0.5, 2.99, 0.3192)],
+)
 def test_an_effective_context_replaces_the_context(decay, n_eff, loss):
     found = effective_context(decay, 10)
     assert found == pytest.approx(n_eff, rel=2e-3)

@@ -272,7 +272,7 @@ def test_bad_tokens_get_one_clear_line(change, error, message):
             lambda c: c._replace(rest=c.rest[..., :3]), ValueError,
             r"carried.rest must be .* = \(2, left, 4\), got \(2, 1, 3\)",
         ),
-        (lambda c: Carried(c.accumulator.float(), c.rest), TypeError, "carried.accumulator must have the dtype"),
+        (lambda c: Carried(c.accumulator.float(), c.rest), TypeError, "carried.accumulator must"),
     ],
 )  # fmt: skip
 def test_what_is_carried_is_checked(change, error, message):
