@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from eventbook.models.in_context.closed_forms import (
+    best_decays,
     best_rate,
     effective_context,
+    gains_of_decays,
     loss_at,
     loss_of_gains,
     moments_of,
@@ -88,6 +90,31 @@ def test_an_effective_context_replaces_the_context(decay, n_eff, loss):
     assert float(loss_of_gains(gains, uniform_moments(10))) == pytest.approx(uniform_least_loss(found, 10))
     if loss:
         assert uniform_least_loss(found, 10) == pytest.approx(loss, rel=1e-3)
+
+
+def test_decays_are_not_needed_where_features_are_alike():
+    loss, decay = best_decays(10, uniform_moments(5))
+    assert (decay - 1).abs().max() < 1e-4
+    assert loss == pytest.approx(uniform_least_loss(10, 5), rel=1e-9)
+
+
+def test_decays_precondition_where_features_differ():
+    rows = torch.randn(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moments = moments_of((rows - rows.mean(0)) * torch.tensor([1.0, 2.0], dtype=torch.float64))
+    loss, decay = best_decays(6, moments)
+    plain = loss_at(best_rate(6, moments), 6, moments)
+    assert loss < 0.99 * plain
+    eta = best_rate(6, moments)
+    gains = gains_of_decays(torch.tensor(eta / 6), torch.ones(2, dtype=torch.float64), 6)
+    assert float(loss_of_gains(gains, moments)) == pytest.approx(plain)
+    for other in (decay * 1.01, decay * torch.tensor([1.01, 0.99])):  # no scale makes up for other decays
+        scales = torch.linspace(0.2, 5, 400, dtype=torch.float64) * eta / 6
+        assert min(float(loss_of_gains(gains_of_decays(s, other, 6), moments)) for s in scales) > loss
+
+
+def test_gains_of_decays_are_powers():
+    found = gains_of_decays(torch.tensor(2.0), torch.tensor([0.5, 3.0]), 3)
+    assert found.tolist() == [[0.5, 18.0], [1.0, 6.0], [2.0, 2.0]]
 
 
 def test_outside_the_range_of_training():

@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 from eventbook.models.in_context.oracle import (
     answers,
     best_eta,
+    best_polynomial,
     descent_polynomial,
     gradient_descent,
     least_squares,
@@ -84,6 +85,25 @@ def test_the_best_rate_is_the_lowest_of_a_scan():
     assert float(losses.min()) == float(
         half_square(answers(gradient_descent(tasks, float(grid[10])), tasks), tasks.answer)
     )
+
+
+def test_rates_of_their_own_are_a_polynomial():
+    """Two explicit steps at two rates have the coefficients eta_1 + eta_2 and -eta_1 eta_2, over N and N^2."""
+    tasks, (first, second) = some(count=400), (9.0, 3.0)
+    W = gradient_descent(tasks, first)
+    error = tasks.x @ W.mT - tasks.y
+    W = W - second / 10 * error.mT @ tasks.x
+    S_yx, S_xx = tasks.y.mT @ tasks.x, tasks.x.mT @ tasks.x
+    assert (
+        W - S_yx @ ((first + second) / 10 * torch.eye(10) - first * second / 100 * S_xx)
+    ).abs().max() < 1e-12
+    loss, coefficients = best_polynomial(tasks, 2)
+    assert coefficients.shape == (2,)
+    assert loss <= float(half_square(answers(W, tasks), tasks.answer))
+    assert loss <= float(losses_of_rates(tasks, torch.linspace(1, 12, 23), 2).min())
+    one, (only,) = best_polynomial(tasks, 1)
+    assert float(only) == pytest.approx(best_eta(tasks) / 10)
+    assert best_polynomial(tasks, 3)[0] < loss < one
 
 
 @pytest.mark.parametrize(

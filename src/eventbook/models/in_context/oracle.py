@@ -2,6 +2,7 @@ r"""Gradient descent on one task, step by step, and where it ends: what a layer 
 
     W_0 = 0,    W_k = W_{k-1} - eta/N sum_n g_n (W_{k-1} x_n - y_n) x_n^T
     W_K = eta/N S_yx sum_{k<K} (I - eta/N S_xx)^k          S_yx = sum y x^T,  S_xx = sum x x^T
+    W_K = S_yx (c_0 I + c_1 S_xx + ... + c_{K-1} S_xx^(K-1))              if each step has a rate of its own
     K -> infinity: the solution of least squares with the smallest norm, if eta is small enough
 
 | symbol | meaning | shape | name |
@@ -97,3 +98,22 @@ def losses_of_rates(tasks: Tasks, etas: Float[Tensor, "rate"], steps: int) -> Fl
         half_square(answers(gradient_descent(tasks, float(e), steps), tasks), tasks.answer) for e in etas
     ]
     return torch.stack(found)
+
+
+def best_polynomial(tasks: Tasks, steps: int) -> tuple[float, Float[Tensor, "steps"]]:
+    """The least loss on these queries if each of the steps has a rate of its own, and the coefficients.
+
+    The prediction is linear in c_0, ..., c_{K-1}, so this is a least-squares problem. Rates that belong to
+    the coefficients may be complex; a layer of 2K - 1 heads does not mind.
+    """
+    at_least_one(steps, "steps")
+    S_yx, S_xx = tasks.y.mT @ tasks.x, tasks.x.mT @ tasks.x
+    direction, columns = tasks.query[:, :, None], []
+    for _ in range(steps):
+        columns.append((S_yx @ direction).flatten())
+        direction = S_xx @ direction
+    basis, wanted = torch.stack(columns, 1).double(), tasks.answer.flatten().double()
+    size = basis.norm(dim=0)  # powers of S_xx differ by orders of magnitude
+    found = torch.linalg.lstsq(basis / size, wanted[:, None], driver="gelsd").solution[:, 0]
+    loss = float((basis / size @ found - wanted).square().mean() / 2)
+    return loss, found / size
