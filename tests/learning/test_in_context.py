@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eventbook.learning.in_context import FAST, RELEASED, Recipe, train_in_context
+from eventbook.learning.in_context import FAST, RELEASED, Recipe, share_of_rate, train_in_context
 from eventbook.models.in_context.agreement import agreement
 from eventbook.models.in_context.layer import GDLayer
 from eventbook.models.in_context.tasks import Tasks, half_square, vector_tasks
@@ -123,12 +123,34 @@ def test_recipes_are_the_released_one_and_a_fast_one():
         ({"seed": -1}, ValueError, "seed must be >= 0, got -1"),
         ({"lr": 0.0}, ValueError, "lr must be finite and > 0, got 0.0"),
         ({"ssm_lr": float("nan")}, ValueError, "ssm_lr must be finite and > 0, got nan"),
+        ({"schedule": "linear"}, ValueError, "schedule must be one of constant, cosine, got 'linear'"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay must be finite and >= 0, got -1.0"),
     ],
 )
 def test_bad_recipes_get_one_clear_line(changes, error, message):
     with pytest.raises(error, match=message):
         Recipe(**changes)
+
+
+def test_rates_rise_and_fall():
+    recipe = Recipe(steps=100, schedule="cosine")
+    shares = [share_of_rate(recipe, step) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) == shares[9] == pytest.approx(0.98, abs=0.01)
+    assert shares[50] == pytest.approx(0.5)
+    assert 0 < shares[99] < 1e-3
+    assert {share_of_rate(Recipe(steps=100), step) for step in range(100)} == {1.0}
+
+
+def test_a_schedule_reaches_the_optimiser():
+
+    constant, cosine = layer(), layer()
+    train_in_context(constant, draw, Recipe(steps=1, lr=1e-2))
+    train_in_context(cosine, draw, Recipe(steps=1, lr=1e-2, schedule="cosine"))
+    assert all(map(torch.equal, constant.parameters(), cosine.parameters()))  # one step is at its full rate
+    train_in_context(constant, draw, Recipe(steps=2, lr=1e-2))
+    train_in_context(cosine, draw, Recipe(steps=2, lr=1e-2, schedule="cosine"))
+    assert not torch.equal(constant.C, cosine.C)
 
 
 def test_models_and_intervals_are_checked():

@@ -1,6 +1,7 @@
 r"""Training on tasks that are drawn anew at every step, as layers that learn in their context are trained.
 
     draw 64 tasks;     passes times:  theta <- AdamW(theta, d/dtheta half squared error of the answers)
+    rate of step n of S:   "constant" 1,     "cosine" min(1, (n + 1)/(S/10)) (1 + cos(pi n/S))/2
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
@@ -9,7 +10,8 @@ r"""Training on tasks that are drawn anew at every step, as layers that learn in
 
 In the released code the loop over a batch walks through its three parts (inputs, targets, weights), so that
 every batch is used three times; a warm-up and a cosine are computed and never applied. `RELEASED` does the
-same; its steps are the 10,000 "epochs" of the README. `FAST` takes each batch once and larger steps.
+same; its steps are the 10,000 "epochs" of the README. `FAST` takes each batch once and larger steps. With the
+schedule "cosine" the rates do rise and fall, over a tenth of the steps and over all of them.
 
 A checkpoint is written every so many steps, and holds the random state: a run that was interrupted goes on as
 if nothing had happened.
@@ -31,6 +33,8 @@ from eventbook.kernels.encoders.arguments import whole
 from eventbook.models.in_context.tasks import Tasks, half_square
 
 Draw = Callable[[int, Generator], Tasks]
+SCHEDULES = ("constant", "cosine")
+WARM_UP = 0.1  # share of the steps
 
 
 class InContextLearner(Protocol):
@@ -49,8 +53,9 @@ class Recipe:
     ----------
     steps, batch_size, passes_per_batch
         Batches, tasks in each, updates on each.
-    lr, ssm_lr, weight_decay
-        Rate of attention, map and gate; of decays and steps; decay of AdamW on the former.
+    lr, ssm_lr, weight_decay, schedule
+        Rate of attention, map and gate; of decays and steps; decay of AdamW on the former;
+        "constant" or "cosine".
     seed
         Of the tasks; initial values are the model's own.
     """
@@ -61,6 +66,7 @@ class Recipe:
     lr: float = 1e-3
     ssm_lr: float = 1e-3
     weight_decay: float = 0.05
+    schedule: str = "constant"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +76,8 @@ class Recipe:
         for name in ("lr", "ssm_lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be finite and >= 0, got {self.weight_decay}")
 
@@ -125,6 +133,7 @@ def train_in_context(
     if whole(every, "every") < 0:
         raise ValueError(f"every must be >= 0, got {every}")
     optimizer = torch.optim.AdamW(model.parameter_groups(recipe.lr, recipe.ssm_lr, recipe.weight_decay))
+    rates = [group["lr"] for group in optimizer.param_groups]
     generator = Generator().manual_seed(recipe.seed)
     history: list[dict[str, float]] = []
     path = None if checkpoint is None else Path(checkpoint)
@@ -135,6 +144,8 @@ def train_in_context(
     for step in range(done, recipe.steps):
         tasks = draw(recipe.batch_size, generator)
         tokens = tasks.tokens()
+        for group, largest in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = largest * share_of_rate(recipe, step)
         for _ in range(recipe.passes_per_batch):
             loss = half_square(model.predict(tokens), tasks.answer)
             losses.append(float(loss.detach()))
@@ -150,6 +161,14 @@ def train_in_context(
             if path is not None:
                 _save(path, model, optimizer, generator, history, recipe)
     return history
+
+
+def share_of_rate(recipe: Recipe, step: int) -> float:
+    """Factor of the rates at a step, counted from 0."""
+    if recipe.schedule == "constant":
+        return 1.0
+    rising = min(1.0, (step + 1) / (WARM_UP * recipe.steps))
+    return rising * (1 + math.cos(math.pi * step / recipe.steps)) / 2
 
 
 def _save(

@@ -88,7 +88,7 @@ def test_the_best_rate_is_the_lowest_of_a_scan():
 
 
 def test_rates_of_their_own_are_a_polynomial():
-    """Two explicit steps at two rates have the coefficients eta_1 + eta_2 and -eta_1 eta_2, over N and N^2."""
+    """Two steps at two rates have the coefficients eta_1 + eta_2 and -eta_1 eta_2, over N and N^2."""
     tasks, (first, second) = some(count=400), (9.0, 3.0)
     W = gradient_descent(tasks, first)
     error = tasks.x @ W.mT - tasks.y
