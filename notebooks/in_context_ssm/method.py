@@ -45,9 +45,7 @@ gd_steps: int = 3  # K, steps in the exact checks
 decay: float = 0.9  # of the accumulator where it forgets
 input_range: float = 1.0  # r, inputs are uniform on -r/2..r/2
 weight_scale: float = 1.0  # factor of the map that is to be learnt
-normalise_by: str = (
-    "context"  # a step is eta / context, or eta / features as released
-)
+normalise_by: str = "context"  # divisor of a step: context or features
 monte_carlo: int = 100000  # tasks behind a measured loss
 seed: int = 0  # of everything random on this page
 
