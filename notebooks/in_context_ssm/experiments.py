@@ -98,6 +98,7 @@ from eventbook.models.in_context import (
 )
 from eventbook.models.in_context.agreement import loss_of
 from eventbook.models.in_context.closed_forms import (
+    Moments,
     best_decays,
     best_rate,
     gains_of_decays,
@@ -106,7 +107,6 @@ from eventbook.models.in_context.closed_forms import (
     moments_of,
     shifted_loss,
     uniform_least_loss,
-    uniform_loss,
     uniform_moments,
 )
 from eventbook.models.in_context.covariates import principal_components, raw, whitened
@@ -151,19 +151,22 @@ def real_rows(name):
 
 rows = None
 if covariates != "uniform":
-    rows = raw(real_rows(covariates))
+    rows = input_range * raw(real_rows(covariates))
     if rows.shape[1] != features:
         raise ValueError(
             f"features must be {rows.shape[1]} with {covariates}, got {features}"
         )
 
 
+moments = uniform_moments(features, input_range) if rows is None else moments_of(rows)
+
+
 def draw(count, generator, **changes):
     """Tasks as the parameters of this page ask for, or with changes."""
     if rows is not None and "features" not in changes:
-        allowed = {k: v for k, v in changes.items() if k != "input_range"}
-        sizes = {"context": context, "weight_scale": weight_scale, **allowed}
-        return tasks_of_rows(count, rows, generator=generator, **sizes)
+        wider = changes.pop("input_range", input_range) / input_range
+        sizes = {"context": context, "weight_scale": weight_scale, **changes}
+        return tasks_of_rows(count, wider * rows, generator=generator, **sizes)
     sizes = {
         "context": context,
         "features": features,
@@ -350,9 +353,8 @@ record(
     ic_effective_diagonal=np.mean(
         [r * s for r, s in zip(ratio, summed, strict=True)]
     ),
-    ic_closed=uniform_least_loss(context, features, input_range) * weight_scale**2
-    if rows is None
-    else loss_at(best_rate(context, moments_of(rows)), context, moments_of(rows)),
+    ic_closed=weight_scale**2
+    * loss_at(best_rate(context, moments), context, moments),
 )
 
 # %% mystnb={"figure": {"caption": "Parameters of a trained layer (above) beside the constructed ones (below). From left to right: window attention and output gate, each divided by its largest entry, decays of all states, and the product of the first two with the output map, in units of the step. First seed of this run.", "name": "fig-ic-weights"}, "image": {"alt": "Eight small heat maps in two rows that look the same: one bright entry, one bright entry, an even field, a bright diagonal"}} tags=["hide-input"]
@@ -443,7 +445,6 @@ record(
 # %%
 start = GDLayer(features, generator=seeded(seeds[0])).decay.detach()
 lowest = min(float(one.mean()) for one in decays)
-moments = uniform_moments(features, input_range) if rows is None else moments_of(rows)
 
 
 def recency(lam):
@@ -643,9 +644,11 @@ record(
 # %% mystnb={"figure": {"caption": "Away from the training tasks: loss over that of always saying zero, against the range of the inputs (left, in units of that in training) and the scale of the unknown map (right). Dots: trained layers, mean over the seeds of this run; line: one step with the rate that is best in training, closed form.", "name": "fig-ic-shift"}, "image": {"alt": "Left dots on a curve that falls to a minimum and then rises steeply above one; right dots on a level line"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4))
 fine = np.linspace(0.5, 2, 100)
+S, M = moments
+spread = [Moments(r**2 * S, r**4 * M) for r in fine]
 axes[0].plot(
     fine,
-    [shifted_loss(r, 1, context, features) / (features * r**2 / 24) for r in fine],
+    [loss_at(rate, context, one) / loss_at(0, context, one) for one in spread],
     color=PALETTE["black"],
     label="a step, closed form",
 )
@@ -657,7 +660,7 @@ axes[0].set(
     yscale="log",
 )
 axes[0].legend()
-level = uniform_least_loss(context, features) / uniform_loss(0, context, features)
+level = by_theory[-1] / by_theory[0]
 axes[1].plot(SCALES, [level] * len(SCALES), color=PALETTE["black"])
 axes[1].plot(SCALES, trained_scale, "o", color=PALETTE["blue"])
 axes[1].set(xlabel="scale of the map", ylabel="loss / loss of zero", ylim=(0, 1))
