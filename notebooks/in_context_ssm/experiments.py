@@ -14,8 +14,8 @@
 # # Experiments: does training find gradient descent?
 #
 # The [method page](method.ipynb) sets a layer by hand so that it does a step of gradient descent, and computes the loss that
-# such a step can reach. Now the layer begins at random. It sees tasks, never the same one twice, and is told only whether its
-# answers were right. Nobody tells it about gradients. Does it end where the construction is?
+# such a step can reach. Now the layer begins at random. It sees tasks, never the same one twice, and is told only whether
+# its answers were right. Nobody tells it about gradients. Does it end where the construction is?
 #
 # And if it does: is that all it can do? On real inputs it will turn out to find something better.
 
@@ -204,8 +204,8 @@ def fit(name, model, draw, recipe, **options):
 # quick run takes every batch once.
 # ```
 #
-# What is measured is measured on {glue:text}`ic_evaluation:,` tasks that training does not see, and gradient descent gets the
-# same tasks and the rate that is best on them.
+# What is measured is measured on {glue:text}`ic_evaluation:,` tasks that training does not see, and gradient descent gets
+# the same tasks and the rate that is best on them.
 
 # %%
 recipe = Recipe(
@@ -275,12 +275,20 @@ keep(
         for history in histories
     ]
 )
-print("seed   loss    of GD   cosine   sensitivity  prediction")
-for seed, one in zip(seeds, found, strict=True):
-    print(
-        f"{seed:4}  {one.loss:.4f}  {one.gd_loss:.4f}  {one.cosine:.4f}"
-        f"   {one.sensitivity_difference:.3f}        {one.prediction_difference:.3f}"
-    )
+keep(ic_runs=[list(one[:5]) for one in found])
+print(
+    "                  loss    of GD   cosine   difference: sensitivity  prediction"
+)
+for name, runs in (
+    ("this run", found),
+    ("recorded full run", full.get("ic_runs", [])),
+):
+    for run in runs:
+        loss, of_gd, cosine, sensitivity, prediction = run[:5]
+        print(
+            f"{name:17} {loss:.4f}  {of_gd:.4f}  {cosine:.4f}   "
+            f"            {sensitivity:.3f}        {prediction:.3f}"
+        )
 
 # %% mystnb={"figure": {"caption": "Training from random values. Left: loss on tasks that are not trained on, as excess over gradient descent with the best rate on the same tasks. Right: one minus the mean cosine between the sensitivities of the layer and those of a step. Lines: seeds of this run against the share of the training; dashed: the recorded full run.", "name": "fig-ic-training"}, "image": {"alt": "Two panels of curves on logarithmic axes; both stay high for a while and then fall by orders of magnitude"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharex=True)
@@ -306,14 +314,16 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# It does. The untrained layer is at {glue:text}`ic_untrained:.1f` times the loss of a step or more; trained, the worst seed is
-# {glue:text}`ic_excess:.2%` above it. The sensitivities, that is, the linear map from query to answer which the layer
-# has made out of the context, point the same way as $W_1$ with a cosine of {glue:text}`ic_cosine:.4f`, and differ by
-# {glue:text}`ic_sensitivity_difference:.2f` where their size is {glue:text}`ic_sensitivity_size:.2f`.
+# It does. The untrained layer is at {glue:text}`ic_untrained:.1f` times the loss of a step or more; trained, the worst seed
+# is {glue:text}`ic_excess:.2%` above it. The sensitivities, that is, the linear map from query to answer which the layer has
+# made out of the context, point the same way as $W_1$ with a cosine of {glue:text}`ic_cosine:.4f`, and differ by
+# {glue:text}`ic_sensitivity_difference:.2f` where their size is {glue:text}`ic_sensitivity_size:.2f`; predictions differ by
+# {glue:text}`ic_prediction_difference:.2f` on average.
 #
 # ```{margin} Against what?
 # The numbers of the paper are not used here: the closed form of the method page says {glue:text}`ic_closed:.4f` for any
-# number of tasks, and {glue:text}`ic_step:.4f` is what gradient descent has on these. The difference is that of the sample.
+# number of tasks, and {glue:text}`ic_step:.4f` is what gradient descent has on these. The trained layers have
+# {glue:text}`ic_trained:.4f` in the mean.
 # ```
 #
 # ### The parameters beside the construction
@@ -346,7 +356,6 @@ record(
     ic_gate_place=all(int(g.abs().argmax()) == 2 for g in d),
     ic_gate_rest=max(float(g[:2].abs().max()) for g in d),
     ic_decay_mean=min(float(one.mean()) for one in decays),
-    ic_decay_least=min(float(one.min()) for one in decays),
     ic_diagonal=np.mean(ratio),
     ic_diagonal_error=max(abs(r - 1) for r in ratio),
     ic_off_diagonal=max(float(p[~eye].abs().max()) for p in products) / abs(target),
@@ -395,9 +404,9 @@ plt.show()
 #
 # ## What is fixed, and what is not
 #
-# That the parameters *match* has to be said with care. Multiply the attention by $-2$, the gate by 5 and divide $C$ by $-10$:
-# the predictions are the same. Only the product $A_{12}\, d_3\, C$ can be found out from outside, and different seeds make it
-# in different ways.
+# That the parameters *match* has to be said with care. Multiply the attention by $-2$, the gate by 5 and divide $C$ by
+# $-10$: the predictions are the same. Only the product $A_{12}\, d_3\, C$ can be found out from outside, and different seeds
+# make it in different ways.
 
 # %%
 layer = layers[0]
@@ -436,9 +445,9 @@ record(
 # Over the seeds of this run the diagonal of $C$ varies by {glue:text}`ic_parts_spread:.1%`, that of the product by
 # {glue:text}`ic_product_spread:.1%`.
 #
-# The decays are not fixed either, but for another reason: the optimum is flat. The closed form of the
-# {term}`effective context` gives the price of a decay, and at the smallest mean of a seed, {glue:text}`ic_decay_mean:.4f`, it
-# is {glue:text}`ic_decay_price:.4%` of the loss. Nor is a mean near 1 a finding: the released initial values have
+# The decays are not fixed either, but for another reason: the optimum is flat. The closed form of the {term}`effective
+# context` gives the price of a decay, and at the smallest mean of a seed, {glue:text}`ic_decay_mean:.4f`, it is
+# {glue:text}`ic_decay_price:.4%` of the loss. Nor is a mean near 1 a finding: the released initial values have
 # {glue:text}`ic_decay_start:.3f`. So one more layer begins far away, with decays of {glue:text}`ic_decay_far_start:.2f` on
 # average.
 
@@ -471,17 +480,17 @@ record(
 )
 
 # %% [markdown]
-# It ends at {glue:text}`ic_decay_far:.3f`, and its loss {glue:text}`ic_decay_far_excess:.2%` above gradient descent. Decays do
-# go towards 1, and stop where nothing is left to be gained.
+# It ends at {glue:text}`ic_decay_far:.3f`, and its loss {glue:text}`ic_decay_far_excess:.2%` above gradient descent. Decays
+# do go towards 1, and stop where nothing is left to be gained.
 #
 # ## Learning while reading
 #
 # All of this has been about the answer at the end. But a layer answers at every window: after the first example it says what
 # it thinks of the second $x$, and after the second of the third. No weight changes on the way, and yet it gets better.
 #
-# Below on the left a layer with a single feature, {glue:text}`ic_small_parameters` parameters, trained like the others, reads
-# one task. After each example it is asked about all $x$ at once. On the right the layers from above, on average over tasks,
-# with what gradient descent would have by then: gains of $\eta/N$ for the examples so far and of zero for the rest.
+# Below on the left a layer with a single feature, {glue:text}`ic_small_parameters` parameters, trained like the others,
+# reads one task. After each example it is asked about all $x$ at once. On the right the layers from above, on average over
+# tasks, with what gradient descent would have by then: gains of $\eta/N$ for the examples so far and of zero for the rest.
 
 # %%
 small = GDLayer(1, generator=seeded(0))
@@ -524,7 +533,7 @@ record(
     ic_reading_falls=bool(np.all(np.diff(reading_mean) < 0)),
 )
 
-# %% tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A forward pass that learns. Left: a trained layer with one feature reads one task; its answers to all x after 1, 2, ... examples, light to dark. Right: loss of the trained layers of this run on the next example, against the number that was read, and the closed form for gradient descent.", "name": "fig-ic-reading"}, "image": {"alt": "Left lines that turn step by step towards a dashed one through dots; right dots on a curve that falls with each example"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.6))
 true = float(shown.answer / shown.query)
 for n, line in enumerate(lines):
@@ -572,25 +581,16 @@ glue("ic_reading", figure)
 plt.close(figure)
 
 # %% [markdown]
-# ```{glue:figure} ic_reading
-# :name: fig-ic-reading
-# :alt: Left lines that turn step by step towards a dashed one through dots; right dots on a curve that falls with each example
-#
-# A forward pass that learns. Left: a trained layer with one feature reads one task; its answers to all x after 1, 2, ...
-# examples, light to dark. Right: loss of the trained layers of this run on the next example, against the number that was
-# read, and the closed form for gradient descent.
-# ```
-#
 # The loss falls with every example, from {glue:text}`ic_reading_first:.0%` of that of an empty model after the first to
 # {glue:text}`ic_reading_last:.0%` after the last, and stays within {glue:text}`ic_reading_error:.1%` of the closed form all
 # the way. The layer was only ever trained on the last answer.
 #
 # ## Away from the training tasks
 #
-# A layer that has learnt a rule for one range of inputs has learnt *one rate*. Twice the range means four times the variance,
-# and the best rate would be a quarter. The formula of the method page says what follows: the loss of a fixed rate grows with
-# the sixth power of the range, and quadratically with the scale of $W$, which is harmless, since the loss of saying zero does
-# the same.
+# A layer that has learnt a rule for one range of inputs has learnt *one rate*. Twice the range means four times the
+# variance, and the best rate would be a quarter. The formula of the method page says what follows: the loss of a fixed rate
+# grows with the sixth power of the range, and quadratically with the scale of $W$, which is harmless, since the loss of
+# saying zero does the same.
 
 # %%
 RANGES = np.round(np.arange(0.5, 2.01, 0.125), 3)
@@ -600,7 +600,7 @@ plain = GDLayer.constructed(features, context, rate)
 
 
 def shifted(model, **change):
-    """Loss of a model on tasks that are not those of its training, over that of zero."""
+    """Loss on tasks that are not those of the training, over that of zero."""
     other = draw(counts, seeded(20_000), **change)
     return loss_of(model, other) / float(half_square(0 * other.answer, other.answer))
 
@@ -675,9 +675,10 @@ plt.show()
 # make it {glue:text}`ic_shift_axis:.0f` times as large.
 # ```
 #
-# The trained layers follow the curve to {glue:text}`ic_shift_trained:.0%` or better. At twice the range they are
-# {glue:text}`ic_shift_double:.1f} times as bad as saying nothing. This is no weakness of training: it is what gradient descent
-# with a fixed rate does, and a layer that has become one cannot do otherwise.
+# The trained layers follow the curve to {glue:text}`ic_shift_trained:.0%` or better: {glue:text}`ic_shift_half:.2f` of the
+# loss of zero at half the range, {glue:text}`ic_shift_double:.1f` times that loss at twice the range. There they are worse
+# than saying nothing. This is no weakness of training: it is what gradient descent with a fixed rate does, and a layer that
+# has become one cannot do otherwise. Over a tenfold scale of $W$ the ratio varies by {glue:text}`ic_shift_scale:.1%`.
 
 # %%
 wide_zero = float(half_square(0 * wide.answer, wide.answer))
@@ -693,8 +694,8 @@ record(
 # %% [markdown]
 # ## Sizes
 #
-# With ten examples, the more features the harder: the loss of a step goes from a quarter of that of zero at $f = 5$ towards
-# all of it. The closed form gives each value beforehand. Training takes the faster recipe with a falling rate.
+# With ten examples, the more features the harder: the loss of a step goes towards that of saying zero. The closed form gives
+# each value beforehand. Training takes the faster recipe with a falling rate.
 #
 # ```{margin} The best of all epochs
 # The released sweep reports, for each size, the smallest loss that the evaluation set has seen over all epochs, with the
@@ -728,7 +729,6 @@ for f in sweep_features:
 sweep_excess = max(run[0] / run[1] - 1 for runs in sweep.values() for run in runs)
 record(
     ic_sweep_excess=sweep_excess,
-    ic_sweep_cosine=min(run[2] for runs in sweep.values() for run in runs),
 )
 keep(ic_sweep=sweep)
 
@@ -758,10 +758,10 @@ plt.show()
 #
 # The paper names two ingredients that a plain diagonal recurrence lacks, the local attention and the multiplicative output.
 # What if one is missing? This need not be tried. Without either the answer is a *quadratic* function of the tokens, whatever
-# the parameters. The right answer, $\sum y_n x_n^\top x_q$, is cubic, and the two have nothing to do with each other: turn the
-# sign of all examples, or of the query, and average the product of prediction and answer over the four cases. It is zero, task
-# by task. So such a layer cannot be better than saying zero. Nor can one whose windows are $[x_t; y_t]$: it never sees the
-# query.
+# the parameters. The right answer, $\sum y_n x_n^\top x_q$, is cubic, and the two have nothing to do with each other: turn
+# the sign of all examples, or of the query, and average the product of prediction and answer over the four cases. It is
+# zero, task by task. So such a layer cannot be better than saying zero. Nor can one whose windows are $[x_t; y_t]$: it never
+# sees the query.
 
 
 # %%
@@ -828,9 +828,9 @@ for name, runs in ablated.items():
     )
 
 # %% [markdown]
-# In units of the loss of zero: {glue:text}`ic_without_gate:.3f` without the gate, {glue:text}`ic_without_attention:.3f` without
-# attention, {glue:text}`ic_without_reach:.3f` where the windows miss the query, and {glue:text}`ic_with_all:.3f` with all of
-# it. Both ingredients are necessary, and for a reason.
+# In units of the loss of zero: {glue:text}`ic_without_gate:.3f` without the gate, {glue:text}`ic_without_attention:.3f`
+# without attention, {glue:text}`ic_without_reach:.3f` where the windows miss the query, and {glue:text}`ic_with_all:.3f`
+# with all of it. Both ingredients are necessary, and for a reason.
 #
 # ## Two details of the recipe
 #
@@ -885,8 +885,8 @@ if ways:
 #
 # ## More steps
 #
-# Layers of three and five heads, trained from random values like the first. They could become two and three steps of gradient
-# descent. Do they?
+# Layers of three and five heads, trained from random values like the first. They could become two and three steps of
+# gradient descent. Do they?
 #
 # Look again at the formula for more steps: the heads have maps of their own, so each step may have a rate of its own. Two
 # steps with rates $\eta_1, \eta_2$ are $S_{yx} (c_0 I + c_1 S_{xx})$ with two numbers free, and $K$ steps are a polynomial
@@ -954,7 +954,13 @@ if deep:
     )
 
 # %% [markdown]
-# DEEPTEXT
+# With one rate for all steps two steps come to {glue:text}`ic_mark_2:.4f` and three to {glue:text}`ic_mark_3:.4f`; with
+# rates of their own to {glue:text}`ic_mark_2_own:.4f` and {glue:text}`ic_mark_3_own:.4f`. The layers of three heads, on
+# average over the seeds of the recorded run, have {glue:text}`ic_deep_2:.3f` times the loss of the former and
+# {glue:text}`ic_deep_2_own:.3f` times that of the latter: they have not become the construction for two steps, they have
+# become two *better* steps.
+#
+# DEEP3
 #
 # ## Sines
 #
@@ -970,9 +976,9 @@ if deep:
 # ```
 #
 # ```{margin} Almost lines
-# The command's default for the range of the inputs is 1, for linear tasks, and it overrides the sines' own 10. On (-1/2, 1/2)
-# a straight line explains all but {glue:text}`ic_sine_bent_1:.1%` of a sine's variance about its mean, on (-5, 5) all but
-# {glue:text}`ic_sine_bent_10:.0%`.
+# The command's default for the range of the inputs is 1, for linear tasks, and it overrides the sines' own 10. On (-1/2,
+# 1/2) a straight line explains all but {glue:text}`ic_sine_bent_1:.1%` of a sine's variance about its mean, on (-5, 5) all
+# but {glue:text}`ic_sine_bent_10:.0%`.
 # ```
 
 
@@ -1099,10 +1105,10 @@ if curve_runs:
 #
 # ## Real inputs
 #
-# Uniform, independent entries are kind. Measured ones are neither: their features have different variances, hang together, and
-# have heavy tails. So take the inputs from data and leave only $W$ random: ten principal components of scikit-learn's digits,
-# and thirteen cepstral coefficients of frames of spoken digits, drawn one by one. *Raw* ones are centred and scaled by one
-# number, *whitened* ones have the covariance of the uniform inputs.
+# Uniform, independent entries are kind. Measured ones are neither: their features have different variances, hang together,
+# and have heavy tails. So take the inputs from data and leave only $W$ random: ten principal components of scikit-learn's
+# digits, and thirteen cepstral coefficients of frames of spoken digits, drawn one by one. *Raw* ones are centred and scaled
+# by one number, *whitened* ones have the covariance of the uniform inputs.
 #
 # ```{margin} Our extension
 # Nothing of this section is in the paper. The raw inputs of both sets have the same total variance as the uniform ones, so
@@ -1163,22 +1169,22 @@ record(
 #
 # ### A better learner than gradient descent
 #
-# When layers were *trained* on raw inputs, they came out below gradient descent with its best rate. A layer cannot change the
-# rate of a single feature: attention and gate do not know features, and $C$ acts on the side of $y$. What it has are the
+# When layers were *trained* on raw inputs, they came out below gradient descent with its best rate. A layer cannot change
+# the rate of a single feature: attention and gate do not know features, and $C$ acts on the side of $y$. What it has are the
 # decays, one for every entry of the state. A column that decays sums less of its feature, one that grows sums more. That is
 # a rate of its own for each feature, a {term}`preconditioner`, paid for with some effective examples.
 #
-# Whether that is what happened can be computed. The loss is a quadratic form in the gains $g_{nj}$ of example $n$ and feature
-# $j$,
+# Whether that is what happened can be computed. The loss is a quadratic form in the gains $g_{nj}$ of example $n$ and
+# feature $j$,
 
 # %%
 show_code(loss_of_gains, gains_of_decays)
 
 # %% [markdown]
 # and the best decays can be found without training anything. They are the last column of the table above: for digits
-# {glue:text}`ic_real_digits_own:.1%` below plain gradient descent, for speech {glue:text}`ic_real_mfcc_own:.1%`, and
-# for whitened inputs at most {glue:text}`ic_real_white_own:.2%`, for there is nothing to precondition. Some of them are above
-# 1, where a stable recurrence would not go.
+# {glue:text}`ic_real_digits_own:.1%` below plain gradient descent, for speech {glue:text}`ic_real_mfcc_own:.1%`, and for
+# whitened inputs at most {glue:text}`ic_real_white_own:.2%`, for there is nothing to precondition. Some of them are above 1,
+# where a stable recurrence would not go.
 
 # %%
 learnt = {}
@@ -1264,9 +1270,9 @@ plt.show()
 #
 # ## What to remember
 #
-# A layer that is told only whether its answers were right ends, from random values, at a step of gradient descent: its losses
-# and its sensitivities are those of the step, and so is its failure beyond the range that it was trained on. It must have a
-# window that multiplies and a gate that multiplies again; the reason is a parity and needs no experiment. And where
-# gradient descent is not the best that this form can do, training does not stop at gradient descent: it finds rates of its own
-# for each step, and on real inputs it makes a preconditioner out of the one thing that every state-space model has, its
+# A layer that is told only whether its answers were right ends, from random values, at a step of gradient descent: its
+# losses and its sensitivities are those of the step, and so is its failure beyond the range that it was trained on. It must
+# have a window that multiplies and a gate that multiplies again; the reason is a parity and needs no experiment. And where
+# gradient descent is not the best that this form can do, training does not stop at gradient descent: it finds rates of its
+# own for each step, and on real inputs it makes a preconditioner out of the one thing that every state-space model has, its
 # forgetting.
