@@ -899,39 +899,34 @@ for K in (1, 2, 3):
     grid = torch.arange(0.2, 16, 0.4) / input_range**2
     same_rate = float(losses_of_rates(few, grid, K).min())
     marks[str(K)] = [same_rate, best_polynomial(few, K)[0]]
-deep = {}
-for K in (2, 3) if multi_seeds else ():
-    runs = []
-    for seed in multi_seeds:
-        layer = GDLayer(features, gd_steps=K, generator=seeded(seed))
-        fit(
-            "steps",
-            layer,
-            draw,
-            replace(
-                FAST,
-                steps=multi_steps,
-                lr=2e-3,
-                ssm_lr=2e-3,
-                seed=seed,
-                schedule="cosine",
-            ),
-        )
-        runs.append(loss_of(layer, few))
-    deep[str(K)] = runs
-if deep:
-    keep(ic_deep=deep)
-    keep(ic_deep_marks=marks)
-deep = deep or full.get("ic_deep", {})
+STARTS = {
+    "falling rate, weight decay": {"lr": 2e-3, "schedule": "cosine"},
+    "constant rate, no weight decay": {"lr": 3e-3, "weight_decay": 0.0},
+}
+every_deep = {}
+for name, change in STARTS.items() if multi_seeds else ():
+    every_deep[name] = {}
+    for K in (2, 3):
+        runs = []
+        for seed in multi_seeds:
+            layer = GDLayer(features, gd_steps=K, generator=seeded(seed))
+            how = {**change, "ssm_lr": change["lr"], "seed": seed}
+            fit("steps", layer, draw, replace(FAST, steps=multi_steps, **how))
+            runs.append(loss_of(layer, few))
+        every_deep[name][str(K)] = runs
+if every_deep:
+    keep(ic_every_deep=every_deep)
+every_deep = every_deep or full.get("ic_every_deep", {})
+deep = every_deep.get("constant rate, no weight decay", {})
 judged = {k: [loss / marks[k][0] for loss in runs] for k, runs in deep.items()}
 owned = {k: [loss / marks[k][1] for loss in runs] for k, runs in deep.items()}
-print("K   one rate   own rates   trained layers")
+for name, some in every_deep.items():
+    for k, runs in some.items():
+        each = ", ".join(f"{loss:.4f}" for loss in runs)
+        print(f"K = {k}, {name:31} {each}")
+print("\nK   one rate   own rates")
 for k, (one_rate, own_rates) in marks.items():
-    runs = deep.get(k, [one.loss for one in found] if k == "1" else [])
-    print(
-        f"{k}    {one_rate:.4f}     {own_rates:.4f}     "
-        + ", ".join(f"{loss:.4f}" for loss in runs)
-    )
+    print(f"{k}    {one_rate:.4f}     {own_rates:.4f}")
 
 # %%
 record(
@@ -943,15 +938,16 @@ record(
 )
 
 # %%
-if deep:
+if multi_seeds:
     record(
-        measured=bool(multi_seeds),
         ic_deep_2=np.mean(judged["2"]),
         ic_deep_2_own=np.mean(owned["2"]),
-        ic_deep_3=np.mean(judged["3"]),
         ic_deep_3_own=np.mean(owned["3"]),
         ic_deep_3_best=min(deep["3"]) / np.mean(deep["2"]),
     )
+elif deep:
+    names = ("ic_deep_2", "ic_deep_2_own", "ic_deep_3_own", "ic_deep_3_best")
+    record(measured=False, **{name: full[name] for name in names})
 
 # %% [markdown]
 # With one rate for all steps two steps come to {glue:text}`ic_mark_2:.4f` and three to {glue:text}`ic_mark_3:.4f`; with
@@ -1225,22 +1221,21 @@ def gain_of(name):
 
 
 # %%
-if learnt:
-    likeness = [
-        np.corrcoef(
-            np.mean([run["decays"] for run in learnt["digits, raw"]], 0),
-            real["digits, raw"]["decays"],
-        )[0, 1]
-    ]
+if real_seeds:
+    trained = np.mean([run["decays"] for run in learnt["digits, raw"]], 0)
     record(
-        measured=bool(real_seeds),
         ic_learnt_digits=gain_of("digits, raw"),
         ic_learnt_mfcc=gain_of("mfcc, raw"),
         ic_learnt_white=max(
             abs(gain_of("digits, whitened")), abs(gain_of("mfcc, whitened"))
         ),
-        ic_learnt_decays=likeness[0],
-        ic_learnt_cosine=min(run["cosine"] for run in learnt["digits, whitened"]),
+        ic_learnt_decays=np.corrcoef(trained, real["digits, raw"]["decays"])[0, 1],
+    )
+elif learnt:
+    names = ("digits", "mfcc", "white", "decays")
+    record(
+        measured=False,
+        **{f"ic_learnt_{name}": full[f"ic_learnt_{name}"] for name in names},
     )
 
 # %% mystnb={"figure": {"caption": "Decays of the columns of the state, mean over rows, for layers trained on real inputs (recorded full run, one line a seed), and the decays that the closed form says are best (dots). Left: digits, components by falling variance. Right: spoken digits. Raw inputs in vermilion, whitened ones in blue; the dotted line is a plain sum.", "name": "fig-ic-decays"}, "image": {"alt": "Two panels of decays against features; for raw inputs they rise from below one to above one with dots beside the lines, for whitened ones they stay at one"}} tags=["hide-input"]
