@@ -43,6 +43,7 @@ from eventbook.learning.rewiring import (
     sparsify,
 )
 from eventbook.models.event_gru import EventGRU
+from eventbook.models.event_input import check_events, check_rows
 from eventbook.models.event_ssm import EventSSM, EventSSMConfig, EventSSMLayer
 from eventbook.models.event_ssm.pooling import MODES, pool_rows
 from eventbook.models.stream import StreamConfig, StreamEvents
@@ -590,6 +591,14 @@ TOKENS: dict[Any, list[Case]] = {
     EventGRU: [of_tokens(lambda **events: EventGRU(ROWS, 2, 3, 4)(**events))],
     StreamEvents: [stream_events(step="learned"), stream_events(gap_feature=True, conv_width=4)],
     token_scan: [with_tokens_alone(scan_of_rows)],
+    check_events: [of_tokens(lambda **events: check_events(**events, rows=ROWS + 1, least=1))],
+    check_rows: [
+        Case(
+            check_rows,
+            lambda: {"token": events_of_streams()["token"], "rows": ROWS},
+            {"token": ("negative", "beyond")},
+        )
+    ],
     check_tokens: [
         Case(
             check_tokens,
@@ -631,8 +640,10 @@ BLIND = {
     "models.in_context.nonlinear.NonlinearGD": "features of tokens: no indices",
     "models.stream.baselines.PointMamba": "points: draws the indices itself",
     "models.stream.baselines.PointNet": "points: no indices",
+    "models.event_input.check_layout": "shapes and dtypes: reads no value of a token",
     "models.stream.block.StreamBlock": "features of rows: no indices",
     "models.stream.events.parameter_groups": "returns parameters",
+    "models.stream.clouds.PointClassifier": "what networks inherit",
     "models.stream.points.StreamPoints": "points: draws the indices itself",
 }
 

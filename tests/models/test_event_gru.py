@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from bad_events import AND_EMPTY_ROWS, assert_refused, good_events, spoilt
 from torch.nn import functional
 
 from eventbook.models.event_gru import EventGRU
@@ -95,36 +96,18 @@ def test_gradients_reach_everything():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def spoilt(tensor, row, t, value):
-    tensor = tensor.clone()
-    tensor[row, t] = value
-    return tensor
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "error", "message"),
-    [
-        ("token", lambda k: spoilt(k, 1, 2, -1), ValueError, r"token must be in 0..7, got -1 at \[1, 2\]"),
-        ("token", lambda k: spoilt(k, 1, 2, 8), ValueError, r"token must be in 0..7, got 8 at \[1, 2\]"),
-        ("token", lambda k: k.int(), TypeError, "token must be int64, got int32"),
-        ("token", lambda k: k[0], ValueError, r"token must be \(batch, time\), got \(9,\)"),
-        ("gap", lambda g: spoilt(g, 0, 3, -2.0), ValueError, r"gap must be >= 0, got -2 at \[0, 3\]"),
-        ("gap", lambda g: spoilt(g, 0, 3, np.nan), ValueError, r"gap must be >= 0, got nan at \[0, 3\]"),
-        ("gap", lambda g: g[:, 1:], ValueError, r"gap must be \(batch, time\) = \(2, 9\), got \(2, 8\)"),
-        ("gap", lambda g: g.long(), TypeError, "gap must be float32 or float64, got int64"),
-        ("lengths", lambda n: n - 4, ValueError, r"lengths\[1\] must be in 1..9 \(time\), got 0"),
-        ("lengths", lambda n: n + 1, ValueError, r"lengths\[0\] must be in 1..9 \(time\), got 10"),
-        ("lengths", lambda n: n[:1], ValueError, r"lengths must be \(batch,\) = \(2,\), got \(1,\)"),
-    ],
-)
+@pytest.mark.parametrize(("name", "change", "error", "message"), AND_EMPTY_ROWS)
 @pytest.mark.parametrize("gap_feature", [False, True])
 def test_bad_input_gets_one_clear_line(gap_feature, name, change, error, message):
-    model = gru(gap_feature)
-    batch = model.collate([stream(9), stream(4)])
-    arguments = {"token": batch.token, "gap": batch.gap, "lengths": batch.lengths}
-    with pytest.raises(error, match=message) as caught:
-        model(**{**arguments, name: change(arguments[name])})
-    assert "\n" not in str(caught.value)
+    assert_refused(gru(gap_feature), name, change, error, message)
+
+
+def test_a_compiled_network_scores_and_refuses_as_before():
+    model, events = gru(gap_feature=True), good_events()
+    compiled = torch.compile(model, backend="eager")
+    assert torch.equal(compiled(**events), model(**events))
+    with pytest.raises(ValueError, match=r"gap must be >= 0, got -1 at \[0, 2\]"):
+        compiled(**{**events, "gap": spoilt(events["gap"], 0, 2, -1.0)})
 
 
 @pytest.mark.parametrize("position", range(4))

@@ -52,7 +52,8 @@ class Batch(Protocol):
 class StreamClassifier(Protocol):
     """What can be trained: an `nn.Module` with these three.
 
-    If it has a `config`, a dataclass, a checkpoint belongs to that too.
+    A checkpoint belongs to what forms it: its class, its `config`, if that is a dataclass, and all attributes
+    that are plain values (numbers, words, tuples of them), as the axes that a network of clouds scans.
     """
 
     def collate(self, streams: Sequence[Any]) -> Batch: ...
@@ -140,9 +141,9 @@ def train(
         (batch, n_classes).
     checkpoint
         File that is written after every epoch, whole or not at all, and from which a run that was
-        interrupted goes on. A finished run is read back without a step. It belongs to the recipe, to the
-        model's `config` and the shapes of its weights, and to the streams and labels; that augmentation,
-        mixing and `after_epoch` are the same is the caller's care.
+        interrupted goes on. A finished run is read back without a step. It belongs to the recipe, to what
+        forms the model (see `StreamClassifier`) and the shapes of its weights, and to the streams and labels;
+        that augmentation, mixing and `after_epoch` are the same is the caller's care.
     after_epoch
         Called with the number of the epoch; the numbers that it returns join the history.
 
@@ -336,7 +337,6 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
 
 def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> dict[str, Any]:
     """What a checkpoint belongs to besides its recipe: model and data, by what tells them apart."""
-    config = getattr(model, "config", None)
     weights = {name: [str(w.dtype), *w.shape] for name, w in model.state_dict().items()}
     data = hashlib.sha256(labels.tobytes())
     for i in range(len(streams)):
@@ -345,10 +345,29 @@ def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> 
             whole_numbers = values.dtype.kind in "iu"
             data.update(values.astype(np.int64 if whole_numbers else np.float64).tobytes())
     return {
-        "model": asdict(config) if is_dataclass(config) and not isinstance(config, type) else {},
+        "model": _formed_by(model),
         "weights": weights,
         "streams and labels": {"sha256": data.hexdigest()},
     }
+
+
+def _formed_by(model: Any) -> dict[str, Any]:
+    """What tells models of one class apart besides their weights, by name."""
+    config = getattr(model, "config", None)
+    choices = asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
+    others = {
+        name: value
+        for name, value in vars(model).items()
+        if not name.startswith("_") and name != "training" and _is_plain(value)
+    }
+    return {"class": type(model).__name__, **choices, **others}
+
+
+def _is_plain(value: Any) -> bool:
+    """Numbers and words, and tuples and lists of them: what is the same after it was written and read."""
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _save(path: Path, model: Any, optimizer: Any, history: list[Any], about: dict[str, Any]) -> None:

@@ -26,9 +26,7 @@ from torch.nn import functional
 
 from eventbook.kernels.encoders import EventBatch, collate
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.encoders.pooling import check_lengths
-from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
-from eventbook.kernels.scans.event import check_gaps, check_tokens
+from eventbook.models.event_input import check_events
 
 
 class EventGRU(nn.Module):
@@ -70,6 +68,7 @@ class EventGRU(nn.Module):
         """One group: there are no state-space parameters."""
         return [{"params": list(self.parameters()), "lr": lr, "weight_decay": weight_decay}]
 
+    @torch.compiler.disable  # torch does not trace its own GRU, and without a scan no one else looks at gaps
     def forward(
         self,
         token: Int[Tensor, "batch time"],
@@ -85,13 +84,7 @@ class EventGRU(nn.Module):
         TypeError
             If tokens are not int64, lengths no integers, or gaps no floating-point numbers.
         """
-        sizes = axes(token=(token, "batch time"), gap=(gap, "batch time"), lengths=(lengths, "batch"))
-        same_dtype(FLOATING, gap=gap)
-        if token.dtype != torch.int64:
-            raise TypeError(f"token must be int64, got {str(token.dtype).removeprefix('torch.')}")
-        check_lengths(lengths, sizes["time"], least=1)
-        check_tokens(array(token), self.n_tokens + 1)
-        check_gaps(array(gap))
+        check_events(token, gap, lengths, rows=self.n_tokens + 1, least=1)
         x = functional.embedding(token, functional.pad(self.embedding, (0, 0, 0, 1)))
         if self.gap_feature:
             x = torch.cat([x, torch.log1p(gap)[..., None].to(x.dtype)], 2)

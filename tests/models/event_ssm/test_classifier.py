@@ -10,12 +10,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from bad_events import BAD_EVENTS, good_events, spoilt
 from event_by_event import SMALL, event_by_event, network, relative, scores, stream, varied
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from eventbook.models.event_ssm import EventSSM, EventSSMConfig, classifier
+from eventbook.models import event_input
+from eventbook.models.event_ssm import EventSSM, EventSSMConfig, classifier, layer
 
 DIMENSIONS = {
     "discretization": ("async", "dirac", "zoh"),
@@ -404,44 +406,40 @@ def test_a_network_traces_as_one_graph_unless_inputs_are_held(discretization, wh
 # --- bad input ---------------------------------------------------------------------------------------------
 
 
-def changed(tensor: torch.Tensor, row: int, t: int, value) -> torch.Tensor:
-    tensor = tensor.clone()
-    tensor[row, t] = value
-    return tensor
-
-
 @pytest.mark.parametrize("discretization", ["async", "zoh"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
     ("name", "change", "error", "message"),
     [
-        ("gap", lambda g: changed(g, 1, 2, -0.5), ValueError, r"gap must be >= 0, got -0.5 at \[1, 2\]"),
-        ("gap", lambda g: changed(g, 0, 3, np.nan), ValueError, r"gap must be >= 0, got nan at \[0, 3\]"),
-        ("gap", lambda g: changed(g, 0, 3, np.inf), ValueError, r"gap must be <= 2\^100, got inf at"),
-        ("gap", lambda g: g[:, 1:], ValueError, r"gap must be \(batch, time\) = \(2, 9\), got \(2, 8\)"),
-        ("gap", lambda g: g.long(), TypeError, "gap must be float32 or float64, got int64"),
-        ("gap", lambda g: g.numpy(), TypeError, "gap must be a tensor, got ndarray"),
-        ("token", lambda k: changed(k, 1, 2, -1), ValueError, r"token must be in 0..7, got -1 at \[1, 2\]"),
-        ("token", lambda k: changed(k, 1, 2, 8), ValueError, r"token must be in 0..7, got 8 at \[1, 2\]"),
-        ("token", lambda k: k.int(), TypeError, "token must be int64, got int32"),
-        ("token", lambda k: k[0], ValueError, r"token must be \(batch, time\), got \(9,\)"),
-        ("token", lambda k: k[0, 0], ValueError, r"token must be \(batch, time\), got \(\)"),
-        ("lengths", lambda n: n[:1], ValueError, r"lengths must be \(batch,\) = \(2,\), got \(1,\)"),
-        ("lengths", lambda n: n + 1, ValueError, r"lengths\[0\] must be in 0..9 \(time\), got 10"),
-        ("lengths", lambda n: -n, ValueError, r"lengths\[0\] must be in 0..9 \(time\), got -9"),
-        ("lengths", lambda n: n.double(), TypeError, "lengths must be int64 or int32, got float64"),
-        ("lengths", lambda n: n - 3, ValueError, r"lengths\[1\] must be at least 4, .* got 3"),
+        *BAD_EVENTS,
+        ("lengths", lambda n: n - 3, ValueError, r"lengths\[1\] must be at least 4, .* got 1"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_clear_line(discretization, training, name, change, error, message):
     model = varied(discretization=discretization, norm="batch").train(training)
-    batch = model.collate([stream(9), stream(6)])
-    arguments = {"token": batch.token, "gap": batch.gap, "lengths": batch.lengths}
+    model(**good_events())  # what is good may count in a batch norm, what is not may not
     before = [buffer.clone() for buffer in model.buffers()]
+    arguments = good_events()
     with pytest.raises(error, match=message) as caught:
         model(**{**arguments, name: change(arguments[name])})
     assert "\n" not in str(caught.value)
     assert all(map(torch.equal, model.buffers(), before))
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+@pytest.mark.parametrize("training", [False, True])
+def test_lengths_are_looked_at_once_and_gaps_no_more_than_needed(monkeypatch, norm, training):
+    """By the network, and by its first layer, which is open to others too; gaps before they count."""
+    seen = {"lengths": [], "times": []}
+    true_lengths, true_times = event_input.check_lengths, layer.check_times
+    monkeypatch.setattr(
+        event_input, "check_lengths", lambda *given: seen["lengths"].append(1) or true_lengths(*given)
+    )
+    monkeypatch.setattr(layer, "check_times", lambda gap: seen["times"].append(1) or true_times(gap))
+    model = varied(norm=norm).train(training)
+    model(**good_events())
+    assert len(seen["lengths"]) == 2
+    assert len(seen["times"]) == (len(model.layers) if training and norm == "batch" else 0)
 
 
 @pytest.mark.parametrize("value", [-0.5, np.nan])
@@ -449,7 +447,7 @@ def test_gaps_that_a_constant_replaces_are_looked_at(value):
     model = varied(constant_gap=1.0)
     batch = model.collate([stream(9)])
     with pytest.raises(ValueError, match=r"gap must be >= 0, got .* at \[0, 4\]"):
-        model(batch.token, changed(batch.gap, 0, 4, value))
+        model(batch.token, spoilt(batch.gap, 0, 4, value))
 
 
 @pytest.mark.parametrize(

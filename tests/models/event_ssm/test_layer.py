@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
 from eventbook.models.event_ssm import EventSSMLayer
-from eventbook.models.event_ssm.layer import after, dense
+from eventbook.models.event_ssm.layer import after
 
 TOKENS, D_IN, LENGTHS = 6, 3, [11, 8, 0, 5]
 
@@ -221,13 +221,6 @@ def test_dropout_acts_before_the_gate_too():
     silent = (seen[0] == 0).all(1)
     assert 0 < silent.sum() < 8
     assert not (seen[0] == 0)[~silent.expand(1, 8)[:, None].expand(1, 6, 8)].any()
-
-
-def test_dense_maps_begin_without_bias_and_within_two_deviations():
-    made = dense(50, 400, torch.Generator().manual_seed(0))
-    assert not made.bias.any()
-    assert abs(made.weight.var() * 50 - 1) < 0.05
-    assert made.weight.abs().max() * 50**0.5 * 0.8796 < 2.0001
 
 
 # --- bad input ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbook.models.event_ssm.layer import dense
+from eventbook.models.initialization import dense
 from eventbook.models.stream import StreamConfig
 from eventbook.models.stream.baselines import PointMamba, PointNet, _perceptron, farthest_points
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bad_events import AND_EMPTY_ROWS, assert_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -266,38 +267,13 @@ def test_first_weights_come_from_the_generator_alone(changes):
 # --- bad input ---------------------------------------------------------------------------------------------
 
 
-def spoilt(tensor, row, t, value):
-    tensor = tensor.clone()
-    tensor[row, t] = value
-    return tensor
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "error", "message"),
-    [
-        ("token", lambda k: spoilt(k, 1, 2, -1), ValueError, r"token must be in 0..7, got -1 at \[1, 2\]"),
-        ("token", lambda k: spoilt(k, 1, 2, 8), ValueError, r"token must be in 0..7, got 8 at \[1, 2\]"),
-        ("token", lambda k: k.int(), TypeError, "token must be int64, got int32"),
-        ("token", lambda k: k[0], ValueError, r"token must be \(batch, time\), got \(9,\)"),
-        ("gap", lambda g: spoilt(g, 0, 3, -2.0), ValueError, r"gap must be >= 0, got -2 at \[0, 3\]"),
-        ("gap", lambda g: spoilt(g, 0, 3, np.nan), ValueError, r"gap must be >= 0, got nan at \[0, 3\]"),
-        ("gap", lambda g: spoilt(g, 0, 3, np.inf), ValueError, r"gap must be <= 2\^100, got inf at \[0, 3\]"),
-        ("gap", lambda g: g[:, 1:], ValueError, r"gap must be \(batch, time\) = \(2, 9\), got \(2, 8\)"),
-        ("gap", lambda g: g.long(), TypeError, "gap must be float32 or float64, got int64"),
-        ("lengths", lambda n: n - 4, ValueError, r"lengths\[1\] must be in 1..9 \(time\), got 0"),
-        ("lengths", lambda n: n + 1, ValueError, r"lengths\[0\] must be in 1..9 \(time\), got 10"),
-        ("lengths", lambda n: n[:1], ValueError, r"lengths must be \(batch,\) = \(2,\), got \(1,\)"),
-        ("lengths", lambda n: n.double(), TypeError, "lengths must be int64 or int32, got float64"),
-    ],
-)
+@pytest.mark.parametrize(("name", "change", "error", "message"), AND_EMPTY_ROWS)
 @pytest.mark.parametrize("step", ["coordinate", "learned"])
 def test_bad_input_gets_one_clear_line(step, name, change, error, message):
     made = network(step=step)
-    batch = made.collate([stream(9), stream(4)])
-    arguments = {"token": batch.token, "gap": batch.gap, "lengths": batch.lengths}
-    with pytest.raises(error, match=message) as caught:
-        made(**{**arguments, name: change(arguments[name])})
-    assert "\n" not in str(caught.value)
+    assert_refused(made, name, change, error, message)
+    if name != "lengths":
+        assert_refused(lambda token, gap, lengths: made.encode(token, gap), name, change, error, message)
 
 
 def test_a_stream_without_events_has_no_scores():

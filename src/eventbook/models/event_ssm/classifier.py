@@ -30,10 +30,10 @@ from torch import Generator, Tensor, nn
 from eventbook.kernels.encoders import EventBatch, collate
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.encoders.collate import Alignment
-from eventbook.kernels.encoders.pooling import LEAST_WEIGHT, check_lengths
-from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
-from eventbook.kernels.scans.event import check_gaps
-from eventbook.models.event_ssm.layer import EventSSMLayer, dense
+from eventbook.kernels.encoders.pooling import LEAST_WEIGHT
+from eventbook.models.event_input import check_layout, check_times
+from eventbook.models.event_ssm.layer import EventSSMLayer
+from eventbook.models.initialization import dense
 
 HEADS = ("mean", "time")
 
@@ -233,7 +233,12 @@ class EventSSM(nn.Module):
         MemoryError
             If the batch does not fit into the machine's memory at once; the message says what to do.
         """
-        lengths = self._lengths(token, gap, lengths)
+        return self._run(token, gap, self._lengths(token, gap, lengths), state, carry)
+
+    def _run(
+        self, token: Tensor, gap: Tensor, lengths: Tensor, state: list[Tensor] | None, carry: bool
+    ) -> Encoded:
+        """`encode` with lengths that were looked at."""
         if len(lengths) and not torch.compiler.is_compiling():  # what is padding in every row is left out
             longest = int(lengths.max())
             token, gap = token[:, :longest], gap[:, :longest]
@@ -268,8 +273,7 @@ class EventSSM(nn.Module):
         constant = self.config.constant_gap
         if constant is None:
             return gap
-        if not torch.compiler.is_compiling():
-            check_gaps(array(gap))
+        check_times(gap)
         seen = torch.full_like(gap, constant)
         if begins:
             seen[:, :1] = 0
@@ -295,7 +299,7 @@ class EventSSM(nn.Module):
                 f"lengths[{row}] must be at least {self.config.total_stride}, the events that make one "
                 f"output, got {int(lengths[row])}"
             )
-        encoded = self.encode(token, gap, lengths)
+        encoded = self._run(token, gap, lengths, state=None, carry=False)
         return self.readout(self.summary(encoded))
 
     def summary(self, encoded: Encoded) -> Float[Tensor, "batch width"]:
@@ -309,15 +313,10 @@ class EventSSM(nn.Module):
 
     def _lengths(self, token: Tensor, gap: Tensor, lengths: Tensor | None) -> Tensor:
         """The lengths of rows of one shape that fit into memory; all of each row if not given."""
-        sizes = axes(token=(token, "batch time"), gap=(gap, "batch time"), lengths=(lengths, "batch"))
-        same_dtype(FLOATING, gap=gap)
-        batch, time = sizes["batch"], sizes["time"]
+        sizes = check_layout(token, gap, lengths)
         if not torch.compiler.is_compiling():
-            self._check_memory(batch, time)
-        if lengths is None:
-            return torch.full((batch,), time)
-        check_lengths(lengths, time)
-        return lengths
+            self._check_memory(sizes["batch"], sizes["time"])
+        return torch.full((sizes["batch"],), sizes["time"]) if lengths is None else lengths
 
     def _check_memory(self, batch: int, time: int) -> None:
         """Refuse what cannot fit: states alone are 8 bytes times d_state an event, and three copies live."""

@@ -29,8 +29,7 @@ from jaxtyping import Complex, Float
 from torch import Generator, Tensor
 
 from eventbook.kernels.encoders.arguments import whole
-
-_TRUNCATED = 0.87962566103423978  # standard deviation of a normal variable cut at two of its own
+from eventbook.models.initialization import truncated_normal
 
 
 class Spectrum(NamedTuple):
@@ -89,13 +88,6 @@ def spectrum(d_state: int, blocks: int, conj_sym: bool) -> Spectrum:
     kept = size // 2 if conj_sym else size
     one = torch.complex(normal.diagonal().mean().expand(kept), frequencies[:kept])
     return Spectrum(one.repeat(blocks), torch.block_diag(*[vectors[:, :kept]] * blocks))
-
-
-def truncated_normal(*shape: int, variance: float, generator: Generator | None) -> Float[Tensor, "..."]:
-    """Normal numbers cut at two standard deviations, of this variance after the cut, float64."""
-    values = torch.empty(shape, dtype=torch.float64)
-    torch.nn.init.trunc_normal_(values, a=-2.0, b=2.0, generator=generator)
-    return values * (math.sqrt(variance) / _TRUNCATED)
 
 
 def input_map(

@@ -38,20 +38,20 @@ from torch.nn import functional
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.encoders.pooling import Pooled, check_lengths
-from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
+from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 from eventbook.kernels.scans import discretize, event_scan, linear_scan, token_scan
 from eventbook.kernels.scans.discretize import MODES as DISCRETIZATIONS
 from eventbook.kernels.scans.discretize import held
-from eventbook.kernels.scans.event import check_gaps, check_tokens
+from eventbook.models.event_input import check_layout, check_rows, check_times
 from eventbook.models.event_ssm.initialization import (
     input_map,
     log_steps,
     output_map,
     spectrum,
-    truncated_normal,
 )
-from eventbook.models.event_ssm.norm import NORMS
+from eventbook.models.event_ssm.norm import NORMS, BatchNorm
 from eventbook.models.event_ssm.pooling import KEPT, MODES, keep, pool_rows, pool_vectors
+from eventbook.models.initialization import dense
 
 SLOWEST = 1e-4  # clip_eigs: no eigenvalue decays more slowly than this
 
@@ -252,8 +252,7 @@ class EventSSMLayer(nn.Module):
         )
         same_dtype(FLOATING, B=self.B, x=x, gap=gap)
         check_lengths(lengths, x.shape[1])
-        if not torch.compiler.is_compiling():  # the scans look too, but not before a batch norm has counted
-            check_gaps(array(gap))
+        self._check_times(gap)
         weight = (torch.arange(x.shape[1]) < lengths[:, None]).to(x.dtype)
         u = self.norm(x, weight)
         driven = torch.view_as_complex((u @ self.input_matrix()).unflatten(-1, (-1, 2)))
@@ -284,17 +283,13 @@ class EventSSMLayer(nn.Module):
             rows=(rows, "tokens d_in"),
             token=(token, "batch time"),
             gap=(gap, "batch time"),
-            lengths=(lengths, "batch"),
             h0=(h0, "batch state"),
         )
         same_dtype(FLOATING, B=self.B, rows=rows, gap=gap)
         tokens, d_in = rows.shape
-        if token.dtype != torch.int64:
-            raise TypeError(f"token must be int64, got {str(token.dtype).removeprefix('torch.')}")
-        check_lengths(lengths, token.shape[1])
-        if not torch.compiler.is_compiling():
-            check_gaps(array(gap))
-            check_tokens(array(token), tokens + 1)
+        check_layout(token, gap, lengths)
+        check_rows(token, tokens + 1)
+        self._check_times(gap)
         valid = torch.arange(token.shape[1]) < lengths[:, None]
         counts = torch.bincount(token[valid], minlength=tokens + 1)[:tokens] if self.training else None
         u = self.norm(rows, counts)
@@ -308,6 +303,11 @@ class EventSSMLayer(nn.Module):
         pooled = pool_rows(self.pooling, self.kept, both, token, gap, self.stride, lengths)
         through, skipped = pooled.values.split(d_in, dim=2)
         return self._pooled(states, pooled._replace(values=through), skipped, after(states, lengths, h0))
+
+    def _check_times(self, gap: Tensor) -> None:
+        """Look at gaps before a batch norm counts their events; without one, the scan is soon enough."""
+        if self.training and isinstance(self.norm, BatchNorm):
+            check_times(gap)
 
     def _pooled(self, states: Tensor, through: Pooled, skipped: Tensor, last: Tensor) -> Features:
         assert through.lengths is not None
@@ -323,13 +323,3 @@ def after(states: Tensor, lengths: Tensor, h0: Tensor | None) -> Complex[Tensor,
         return start
     last = states[torch.arange(batch), (lengths - 1).clamp(min=0)]
     return torch.where((lengths > 0)[:, None], last, start)
-
-
-def dense(d_in: int, d_out: int, generator: Generator | None) -> nn.Linear:
-    """A linear map with weights of variance 1/d_in, cut at two standard deviations, and no bias at first."""
-    # torch's own initialisation would draw from its own generator
-    layer = nn.utils.skip_init(nn.Linear, d_in, d_out, device=torch.get_default_device())
-    with torch.no_grad():
-        layer.weight.copy_(truncated_normal(d_out, d_in, variance=1 / d_in, generator=generator))
-        layer.bias.zero_()
-    return layer

@@ -39,7 +39,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
-from eventbook.models.event_ssm.initialization import log_steps, truncated_normal
+from eventbook.models.event_ssm.initialization import log_steps
 from eventbook.models.in_context.construction import (
     STRIDE,
     WIDTH,
@@ -51,6 +51,7 @@ from eventbook.models.in_context.construction import (
     predictions,
     windows_of,
 )
+from eventbook.models.initialization import truncated_normal
 
 OUTPUT_MAPS = ("lecun_normal", "trunc_standard_normal")
 STEP_MIN, STEP_MAX = 1e-3, 0.1

@@ -7,6 +7,7 @@ StreamPoints        a classifier of point clouds: each axis in turn
 StreamBlock         one block, for networks of your own
 sort_along_axes     clouds to sequences, without a trace of how their points were listed
 baselines           PointNet and PointMamba at the same size
+clouds              batches of clouds, and what their classifiers share
 """
 
 from eventbook.models.stream.block import BlockState, StreamBlock

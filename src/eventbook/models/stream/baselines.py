@@ -18,24 +18,21 @@ Sources: Qi et al. 2017 (PointNet); Liang et al., arXiv:2402.10739 (PointMamba, 
 version).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.models.event_ssm.layer import dense
-from eventbook.models.stream.events import StreamConfig, parameter_groups
-from eventbook.models.stream.points import PointBatch, clouds_of, collate_points
+from eventbook.models.initialization import dense
+from eventbook.models.stream.clouds import PointClassifier, clouds_of
+from eventbook.models.stream.events import StreamConfig
 from eventbook.models.stream.sorting import check_points, sort_along_axes
 
 
-class PointNet(nn.Module):
+class PointNet(PointClassifier):
     """One network for every point, the maximum over points, a head; see the module."""
 
     def __init__(self, n_classes: int, width: int, *, generator: Generator | None = None) -> None:
@@ -52,21 +49,13 @@ class PointNet(nn.Module):
             dense(width, n_classes, generator),
         )
 
-    def collate(self, clouds: Sequence[Float[np.ndarray, "point 3"]]) -> PointBatch:
-        """Stack clouds, all of one number of points, to a batch."""
-        return collate_points(clouds)
-
-    def parameter_groups(self, lr: float, ssm_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """One group: there are no state-space parameters."""
-        return [{"params": list(self.parameters()), "lr": lr, "weight_decay": weight_decay}]
-
     def forward(self, points: Float[Tensor, "batch point 3"]) -> Float[Tensor, "batch n_classes"]:
         """Scores of each cloud; errors are those of `clouds_of`."""
         points = clouds_of(points, next(self.parameters()))
         return self.head(self.each(points).amax(1))
 
 
-class PointMamba(nn.Module):
+class PointMamba(PointClassifier):
     """Patches, sorted along three axes end to end, through Mamba blocks; see the module.
 
     Parameters
@@ -99,14 +88,6 @@ class PointMamba(nn.Module):
         self.blocks = config.build_blocks(generator)
         self.norm = nn.LayerNorm(width)
         self.readout = dense(width, config.n_classes, generator)
-
-    def collate(self, clouds: Sequence[Float[np.ndarray, "point 3"]]) -> PointBatch:
-        """Stack clouds, all of one number of points, to a batch."""
-        return collate_points(clouds)
-
-    def parameter_groups(self, lr: float, ssm_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Two groups for an optimiser: what makes decays and steps is not decayed."""
-        return parameter_groups(self, lr, ssm_lr, weight_decay)
 
     def forward(self, points: Float[Tensor, "batch point 3"]) -> Float[Tensor, "batch n_classes"]:
         """Scores of each cloud.

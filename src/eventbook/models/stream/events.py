@@ -27,10 +27,8 @@ from torch.nn import functional
 
 from eventbook.kernels.encoders import EventBatch, collate
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.encoders.pooling import check_lengths
-from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
-from eventbook.kernels.scans.event import check_gaps, check_tokens
-from eventbook.models.event_ssm.layer import dense
+from eventbook.models.event_input import check_events
+from eventbook.models.initialization import dense
 from eventbook.models.stream.block import BlockState, StreamBlock
 
 DYNAMICS = ("A_log", "D", "beta", "dt_bias", "own_step")  # of a block
@@ -146,15 +144,15 @@ class StreamEvents(nn.Module):
         TypeError
             If tokens are not int64, or gaps no floating-point numbers.
         """
-        axes(token=(token, "batch time"), gap=(gap, "batch time"))
-        same_dtype(FLOATING, gap=gap)
-        if token.dtype != torch.int64:
-            raise TypeError(f"token must be int64, got {str(token.dtype).removeprefix('torch.')}")
+        check_events(token, gap, rows=self.n_tokens + 1)
+        return self._run(token, gap, carried)
+
+    def _run(
+        self, token: Tensor, gap: Tensor, carried: list[BlockState] | None
+    ) -> tuple[Tensor, list[BlockState]]:
+        """`encode` with events that were looked at."""
         if carried is not None and len(carried) != len(self.blocks):
             raise ValueError(f"carried must have {len(self.blocks)} states, one a block, got {len(carried)}")
-        if not torch.compiler.is_compiling():
-            check_tokens(array(token), self.n_tokens + 1)
-            check_gaps(array(gap))
         v = functional.embedding(token, functional.pad(self.embedding, (0, 0, 0, 1)))
         gap = gap.to(v.dtype) / self.config.unit
         if self.config.gap_feature:
@@ -185,21 +183,18 @@ class StreamEvents(nn.Module):
         ValueError, TypeError
             As `encode`, and if a length is out of range (names the first) or no integer.
         """
-        sizes = axes(token=(token, "batch time"), lengths=(lengths, "batch"))
-        check_lengths(lengths, sizes["time"], least=1)
-        v, _ = self.encode(token, gap)
+        check_events(token, gap, lengths, rows=self.n_tokens + 1, least=1)
+        v, _ = self._run(token, gap, None)
         mask = (torch.arange(v.shape[1]) < lengths[:, None]).to(v.dtype)
         mean = torch.einsum("bt,btc->bc", mask / mask.sum(1, keepdim=True), v)
         return self.readout(mean)
 
 
 def parameter_groups(model: nn.Module, lr: float, ssm_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups for an optimiser: what makes decays and steps, undecayed, and all else."""
+    """Groups for an optimiser: what makes decays and steps, undecayed, if there is any, and all else."""
     undecayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (undecayed if name.rpartition(".")[2] in DYNAMICS else others).append(parameter)
-    return [
-        {"params": undecayed, "lr": ssm_lr, "weight_decay": 0.0},
-        {"params": others, "lr": lr, "weight_decay": weight_decay},
-    ]
+    slow = [{"params": undecayed, "lr": ssm_lr, "weight_decay": 0.0}] if undecayed else []
+    return [*slow, {"params": others, "lr": lr, "weight_decay": weight_decay}]
