@@ -1290,7 +1290,7 @@ plt.show()
 #
 # ## What to remember
 #
-# A layer that is told only whether its answers were right ends, from random values, at a step of gradient descent: its
+# A layer that is told only how far off its answers were ends, from random values, at a step of gradient descent: its
 # losses and its sensitivities are those of the step, and so is its failure beyond the range that it was trained on. It must
 # have a window that multiplies and a gate that multiplies again; the reason is a parity and needs no experiment. And where
 # gradient descent is not the best that this form can do, training does not stop at gradient descent: it finds rates of its
