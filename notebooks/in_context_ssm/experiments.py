@@ -379,7 +379,7 @@ for row, (layer, name) in enumerate(((layers[0], "trained"), (ideal, "constructe
         (layer.product_of_parts() / target, 0, 1.1),
     ]
     for axis, (values, low, high) in zip(axes[row], shown, strict=True):
-        image = axis.imshow(values, vmin=low, vmax=high, aspect="auto")
+        image = axis.imshow(values.numpy(), vmin=low, vmax=high, aspect="auto")
         axis.grid(visible=False)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -398,9 +398,9 @@ plt.show()
 # {glue:text}`ic_attention_rest:.1%` of it. In the gate it is the one that picks the next $x$ (others below
 # {glue:text}`ic_gate_rest:.1%`). The product of the three maps is diagonal to {glue:text}`ic_off_diagonal:.1%`.
 #
-# Its diagonal is {glue:text}`ic_diagonal:.3f` of $-\eta/N$, and this is not an error of training. The decays are
-# {glue:text}`ic_decay_mean:.4f` on average, so that the examples' weights do not add up to $N$. With what they do add up to,
-# the diagonal is {glue:text}`ic_effective_diagonal:.3f` of what it should be.
+# Its diagonal is {glue:text}`ic_diagonal:.3f` of $-\eta/N$. The decays are {glue:text}`ic_decay_mean:.4f` on average, so that
+# the weights of the examples do not quite add up to $N$; counted with what they do add up to, the diagonal is
+# {glue:text}`ic_effective_diagonal:.3f` of what it should be.
 #
 # ## What is fixed, and what is not
 #
@@ -420,9 +420,9 @@ with torch.no_grad():
     apart = (scaled.predict(few.tokens()) - same).abs().max() / same.abs().max()
 inner = [
     (
-        float(one.window_attention[0, 0, 1]),
-        float(one.gate[2]),
-        float(one.C[0].diagonal().mean()),
+        float(one.window_attention.detach()[0, 0, 1]),
+        float(one.gate.detach()[2]),
+        float(one.C.detach()[0].diagonal().mean()),
         float(product.diagonal().mean()),
     )
     for one, product in zip(layers, products, strict=True)
