@@ -306,4 +306,16 @@ if part_variants:
     )
 
 # %% [markdown]
-# SPACE_TEXT
+# The best single axis is at {glue:text}`st_abl_one_axis:+.1f` points. Whether the state is emptied between two axes makes a
+# difference of {glue:text}`st_abl_end_to_end:+.1f`, the gap as a further input one of {glue:text}`st_abl_part_told:+.1f`.
+#
+# **Rates** matter here. A part is 2 long, and with the released rates every channel sees most of it. This costs
+# {glue:text}`st_abl_part_rates:+.1f` points, as much as taking the distances away altogether
+# ({glue:text}`st_abl_part_learned:+.1f`). A distance in the decay is worth something only if some channels are fast enough
+# to tell near from far.
+#
+# **The convolution** mixes a point with its last three neighbours, whatever their distance. It does nothing good to STREAM
+# ({glue:text}`st_abl_part_conv:+.1f`) and a lot to the learned step, which with it is at
+# {glue:text}`st_abl_part_learned_conv:+.1f`: on a surface sampled evenly, neighbours in the order are an approximation of
+# neighbours in space. Three splits can hardly tell these two apart. The lead of the [experiments](experiments.ipynb), where
+# no network has a convolution, is one over the step alone, and not over all of Mamba.

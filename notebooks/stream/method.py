@@ -542,7 +542,8 @@ record(
 #
 # Twice the points cost the scan twice the time, and the table of all pairs four times. Times are no results of a page that
 # must come out alike everywhere, so these are those of the recorded full run. (The table ends where it no longer fits into
-# the cache; beyond, it costs still more.) How the scan compares with others is on the [kernels page](../../book/kernels.md).
+# the cache; beyond, it costs still more.) How the scan compares with others is on the [kernels
+# page](../../book/kernels.md).
 
 
 # %%
