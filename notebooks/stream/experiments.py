@@ -783,9 +783,8 @@ for name in SEQUENCES:
 
 # %% [markdown]
 # In this run STREAM gets {glue:text}`st_eye:.1%` of the test images right, the learned step
-# {glue:text}`st_eye_learned:.1%`, Event-SSM {glue:text}`st_eye_ssm:.1%`. In the full run, with ten times as many images,
-# seen twice, the three lie within two points. A saccade is 100 ms long and the same for every digit: *where* the events
-# were says it all.
+# {glue:text}`st_eye_learned:.1%`, Event-SSM {glue:text}`st_eye_ssm:.1%`. With more images the three are close to each other
+# (printed above). A saccade takes as long for every digit: *where* the events were says nearly all.
 #
 # ## A camera, event by event
 #
