@@ -103,7 +103,7 @@ use_theme()
 full = recorded("stream")  # the recorded full run, shown beside this one
 
 
-# %%
+# %% tags=["hide-input"]
 if not seeds or not learning_rates:
     raise ValueError("seeds and learning_rates must be at least one each, got none")
 
@@ -274,7 +274,7 @@ plt.show()
 # papers, and our size.
 
 
-# %%
+# %% tags=["hide-input"]
 def load(part, number=0, by=split):
     """The parts of a split; every seed deals the families anew."""
     options = {"seed": number, "by": by} if part_set == "cad_parts" else {}
@@ -350,7 +350,7 @@ for name, size in sizes.items():
 # {glue:text}`st_points` points of every part are drawn anew. The search belongs to the full run; its result is below.
 
 
-# %%
+# %% tags=["hide-input"]
 def learn(name, seed, rate, epochs):
     """A trained model, on the split of this number."""
     data = {"train": load("train", seed)}
@@ -387,7 +387,7 @@ for name, found in search.items():
     tried = ", ".join(f"{rate}: {100 * right:.1f} %" for rate, right in found.items())
     print(f"{name:22} {tried}")
 
-# %%
+# %% tags=["hide-input"]
 part_runs = {name: [] for name in BUILDERS}  # by seed
 family_runs = {name: [] for name in BUILDERS}
 dense_runs = {name: [] for name in BUILDERS}  # by seed, for each number of points
@@ -433,7 +433,7 @@ for name in BUILDERS:
 # shells around the centre. The forest also stands for the control: on a split at random, siblings on both sides.
 
 
-# %%
+# %% tags=["hide-input"]
 def features(clouds):
     """Counts of points in boxes and in shells, (cloud, 216 + 16)."""
     boxes = [np.histogramdd(c, 6, [(-1, 1)] * 3)[0].ravel() for c in clouds]
@@ -467,7 +467,7 @@ if test_points:
         st_scaled_runs=scaled_runs,
     )
 
-# %%
+# %% tags=["hide-input"]
 parts_of = {name: 100 * np.mean(r) for name, r in part_runs.items() if r}
 record(
     st_cad=parts_of["STREAM"] / 100,
@@ -523,7 +523,7 @@ plt.show()
 # What has a trained network made of the distances? Each channel of its first block has a rate, and with it a reach: how
 # much of one point those after it along an axis still feel.
 
-# %%
+# %% tags=["hide-input"]
 model, test = learned_space["STREAM"], load("test", seeds[0])
 kind = "Connector_Dsub" if "Connector_Dsub" in test.classes else test.classes[0]
 one = int(np.flatnonzero(test.labels == test.classes.index(kind))[0])
@@ -573,7 +573,7 @@ plt.close(figure)
 # then, but not that from one end to the other, and one would think that a decay by distance is just what survives. The
 # networks are shown more points than they learnt on, and fewer. The numbers are those of the full run.
 
-# %%
+# %% tags=["hide-input"]
 known = {
     "st_part_runs": part_runs,
     "st_dense_runs": dense_runs,
@@ -646,7 +646,7 @@ plt.show()
 # average. Three networks of nearly the same number of parameters: STREAM, the same with a learned step, and an Event-SSM.
 # The augmentation is the same for all, the learning rate chosen as above, on the validation clips.
 
-# %%
+# %% tags=["hide-input"]
 encoding = {}
 if event_set == "spoken_digits":
     encoding = {"threshold": delta_threshold}
@@ -741,7 +741,7 @@ for name in SEQUENCES:
 # chapter](../event_ssm/experiments.ipynb)): {glue:text}`st_eye_events:,.0f` events on average, 2,312 tokens. In this run
 # {glue:text}`st_eye_images:,` images are seen once.
 
-# %%
+# %% tags=["hide-input"]
 look = {"saccades": 1}
 counts = {"train": eye_images, "test": max(1, min(10_000, eye_images // 5))}
 seen = {
@@ -791,7 +791,7 @@ for name in SEQUENCES:
 # The recording of a DAVIS346, 346 x 260 pixels, through an untrained network of the same kind: all at once, in pieces of
 # a thousand events with the state carried from one to the next, and, for its beginning, one event at a time.
 
-# %%
+# %% tags=["hide-input"]
 recording = load_davis_recording()
 width, height, events = recording.width, recording.height, recording.events[:20_000]
 camera = StreamEvents(
