@@ -31,6 +31,7 @@ def run_scans() -> None:
     import torch
 
     from eventbook.kernels.scans import (
+        causal_silu,
         constant_scan,
         coordinate_scan,
         event_scan,
@@ -57,6 +58,7 @@ def run_scans() -> None:
         selective_scan(u, delta, A, B, C, D, rule=rule)[0].sum().backward()
     selective_scan(u, delta, A, B, C, D, delta_a=delta_a)[0].sum().backward()
     coordinate_scan(u, gap, rate, delta, A, B, C, D)[0].sum().backward()
+    causal_silu(u, A, D)[0].sum().backward()
     selective_step(u[:, 0], delta[:, 0], A, B[:, 0], C[:, 0], torch.zeros(2, 3, 4), D)
 
 

@@ -22,7 +22,7 @@ from eventbook.kernels import encoders as e
 from eventbook.kernels import scans as s
 from eventbook.kernels.events import egru_operator
 from eventbook.kernels.events.egru import egru_sequence
-from eventbook.kernels.scans import constant, event, linear, selective
+from eventbook.kernels.scans import causal, constant, event, linear, selective
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -51,7 +51,7 @@ def guarded_new(shape: Any, like: torch.Tensor) -> torch.Tensor:
 
 def guard_results() -> None:
     """Let scans write, and keep what they need to go back, where nothing follows."""
-    for module in (constant, event, linear, selective, egru_operator):
+    for module in (causal, constant, event, linear, selective, egru_operator):
         module.new = guarded_new  # type: ignore[attr-defined]
 
 
@@ -63,6 +63,7 @@ class Draw:
         self.lengths = {axis: int(self.rng.choice([0, 1, 2, 3, 15, 16, 17, 32, 33])) for axis in "btnsk"} | {
             "b": int(self.rng.integers(0, 4))
         }
+        self.lengths["w"] = max(0, self.lengths["s"] - 1)
         self.single = bool(self.rng.integers(2))
         self.bad = self.rng.random() < 0.6
 
@@ -191,6 +192,8 @@ def scan(d: Draw) -> Callable[[], Any]:
     gap, lam, h0 = d.tensor("bt", True), d.tensor("n*"), d.maybe(lambda: d.tensor("bn*"))
     star = d.one_of("", "*")
     calls: list[tuple[Callable, dict[str, Any]]] = [
+        (s.causal_silu, dict(x=d.tensor("btn"), weight=d.tensor("ns"), bias=d.tensor("n"),
+                             before=d.maybe(lambda: d.tensor("bwn")), threads=d.threads())),
         (s.linear_scan, dict(a=d.tensor("btn" + star), b=d.tensor("btn" + star), threads=d.threads(),
                              h0=d.maybe(lambda: d.tensor("bn" + star)))),
         (s.constant_scan, dict(a=d.tensor("n" + star), b=d.tensor("btn" + star), threads=d.threads(),

@@ -39,8 +39,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from eventbook.kernels.encoders.arguments import whole
+from eventbook.kernels.machinery.products import linear
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
-from eventbook.kernels.scans import coordinate_scan, selective_scan
+from eventbook.kernels.scans import causal_silu, coordinate_scan, selective_scan
 
 STEPS = ("coordinate", "learned")
 DISCRETIZATIONS = ("mamba", "zoh", "bilinear", "dirac", "async")
@@ -170,12 +171,16 @@ class StreamBlock(nn.Module):
             If dtypes are not that of the block.
         """
         self._check(v, gap, carried)
-        x, z = functional.linear(self.norm(v), self.in_proj).chunk(2, dim=2)
+        normed, (to_x, to_z) = self.norm(v), self.in_proj.chunk(2)
+        x, z = (
+            linear(normed, to_x),
+            linear(normed, to_z),
+        )  # of one product, the gradients would be put together
         x, window = self._convolved(x, None if carried is None else carried.window)
-        p, B, C = functional.linear(x, self.x_proj).split((self.rank, self.d_state, self.d_state), dim=2)
+        p, B, C = linear(x, self.x_proj).split((self.rank, self.d_state, self.d_state), dim=2)
         learned = x  # of its shape, if there is none
         if self.learns_step:
-            learned = functional.softplus(functional.linear(p, self.dt_proj, self.dt_bias))
+            learned = functional.softplus(linear(p, self.dt_proj) + self.dt_bias)
         gain, rule = self._gain(learned)
         A, h0 = -torch.exp(self.A_log), None if carried is None else carried.state
         x, B, C = x.contiguous(), B.contiguous(), C.contiguous()
@@ -186,7 +191,7 @@ class StreamBlock(nn.Module):
             y, state = selective_scan(
                 x, gain, A, B, C, self.D, delta_a=None if same else learned, h0=h0, rule=rule
             )
-        return v + functional.linear(y * functional.silu(z), self.out_proj), BlockState(state, window)
+        return v + linear(y * functional.silu(z), self.out_proj), BlockState(state, window)
 
     def _check(self, v: Tensor, gap: Tensor, carried: BlockState | None) -> None:
         """Shapes and dtypes; values of gaps are looked at by the scan."""
@@ -218,13 +223,7 @@ class StreamBlock(nn.Module):
         """silu of the causal convolution, and the last inputs, which the next call needs."""
         if not self.conv_width:
             return functional.silu(x), x[:, :0]
-        if before is None:
-            before = x.new_zeros(len(x), self.conv_width - 1, self.d_inner)
-        longer = torch.cat([before, x], 1)
-        time = x.shape[1]
-        # A sum of shifted copies: four multiply-adds an element, and the layout of the scan.
-        y = self.conv_bias + sum(longer[:, k : k + time] * self.conv[:, k] for k in range(self.conv_width))
-        return functional.silu(y), longer[:, time:]
+        return causal_silu(x, self.conv, self.conv_bias, before)
 
 
 def log_uniform(count: int, low: float, high: float, generator: Generator | None) -> Tensor:
