@@ -425,16 +425,19 @@ def selective_scan_reference(
     h0: State | None = None,
     rule: str = "mamba",
 ) -> tuple[Sequence, State]:
-    """Readable twin of `selective_scan`, differentiable by torch itself: forms all decays and gains."""
+    """Readable twin of `selective_scan`, differentiable by torch itself."""
     step = delta if delta_a is None else delta_a
     state = u.new_zeros(*u.shape[::2], A.shape[1]) if h0 is None else h0
     outputs = []
     for t in range(u.shape[1]):
-        s, dt = step[:, t, :, None] * A, delta[:, t, :, None] * A
-        if rule == "bilinear":
-            decay, gain = (1 + s / 2) / (1 - s / 2), delta[:, t, :, None] / (1 - dt / 2)
-        else:
-            decay, gain = torch.exp(s), torch.expm1(dt) / A if rule == "zoh" else delta[:, t, :, None]
+        gain = delta[:, t, :, None]
+        s, dt = step[:, t, :, None] * A, gain * A
+        decay = torch.exp(s)
+        if rule == "zoh":
+            gain = torch.expm1(dt) / A
+        elif rule == "bilinear":
+            decay, gain = (1 + s / 2) / (1 - s / 2), gain / (1 - dt / 2)
         state = decay * state + gain * B[:, t, None] * u[:, t, :, None]
-        outputs.append((state * C[:, t, None]).sum(-1) + (0 if D is None else D * u[:, t]))
-    return (torch.stack(outputs, 1) if outputs else torch.empty_like(u)), state
+        y = (state * C[:, t, None]).sum(-1)
+        outputs.append(y if D is None else y + D * u[:, t])
+    return torch.stack(outputs, 1) if outputs else torch.empty_like(u), state
