@@ -14,10 +14,10 @@
 # # Experiments: does training find gradient descent?
 #
 # The [method page](method.ipynb) sets a layer by hand so that it does a step of gradient descent, and computes the loss that
-# such a step can reach. Now the layer begins at random. It sees tasks, never the same one twice, and is told only whether
-# its answers were right. Nobody tells it about gradients. Does it end where the construction is?
+# such a step can reach. Now the layer begins at random. It sees tasks, and is told only how far off its answers were. Nobody
+# tells it what a learner would do with the examples. Does it end where the construction is?
 #
-# And if it does: is that all it can do? On real inputs it will turn out to find something better.
+# And if it does: is that all it can do? On real inputs it will turn out that it can find something better.
 
 # %% tags=["remove-cell"]
 # On Colab the package is missing: fetch the project, install what else is missing.
@@ -398,8 +398,9 @@ plt.show()
 # {glue:text}`ic_attention_rest:.1%` of it. In the gate it is the one that picks the next $x$ (others below
 # {glue:text}`ic_gate_rest:.1%`). The product of the three maps is diagonal to {glue:text}`ic_off_diagonal:.1%`.
 #
-# Its diagonal is {glue:text}`ic_diagonal:.3f` of $-\eta/N$. The decays are {glue:text}`ic_decay_mean:.4f` on average, so that
-# the weights of the examples do not quite add up to $N$; counted with what they do add up to, the diagonal is
+# Its diagonal is {glue:text}`ic_diagonal:.3f` of $-\eta/N$ in the mean of the seeds. The decays of a layer are
+# {glue:text}`ic_decay_mean:.4f` on average in the seed that has the smallest, so that the weights of the examples do not
+# quite add up to $N$; counted with what they do add up to, the diagonal is
 # {glue:text}`ic_effective_diagonal:.3f` of what it should be.
 #
 # ## What is fixed, and what is not
@@ -481,7 +482,7 @@ record(
 
 # %% [markdown]
 # It ends at {glue:text}`ic_decay_far:.3f`, and its loss {glue:text}`ic_decay_far_excess:.2%` above gradient descent. Decays
-# do go towards 1, and stop where nothing is left to be gained.
+# do go towards 1. Whether they would arrive, this run is too short to say.
 #
 # ## Learning while reading
 #
@@ -589,8 +590,8 @@ plt.close(figure)
 #
 # A layer that has learnt a rule for one range of inputs has learnt *one rate*. Twice the range means four times the
 # variance, and the best rate would be a quarter. The formula of the method page says what follows: the loss of a fixed rate
-# grows with the sixth power of the range, and quadratically with the scale of $W$, which is harmless, since the loss of
-# saying zero does the same.
+# grows, in the end, with the sixth power of the range, and quadratically with the scale of $W$, which is harmless, since the
+# loss of saying zero does the same.
 
 # %%
 RANGES = np.round(np.arange(0.5, 2.01, 0.125), 3)
@@ -758,7 +759,8 @@ plt.show()
 # {glue:text}`ic_sweep_layers` layers of this run's sweep, {glue:text}`ic_sweep_left` are more than a tenth above it; the
 # crosses near the dotted line are such layers of the recorded run. They have not learnt something else, they have learnt
 # nothing: attention, map and gate multiply each other, so that the beginning is almost flat where all are small, and a rate
-# that falls may be gone before a layer has left it.
+# that falls is gone before some layers have left it. The ledger judges the median *because* of them, and has a second row
+# that counts them, with the verdict that is due.
 #
 # ## What cannot be left out
 #
@@ -766,8 +768,8 @@ plt.show()
 # What if one is missing? This need not be tried. Without either the answer is a *quadratic* function of the tokens, whatever
 # the parameters. The right answer, $\sum y_n x_n^\top x_q$, is cubic, and the two have nothing to do with each other: turn
 # the sign of all examples, or of the query, and average the product of prediction and answer over the four cases. It is
-# zero, task by task. So such a layer cannot be better than saying zero. Nor can one whose windows are $[x_t; y_t]$: it never
-# sees the query.
+# zero, task by task. Uniform inputs come with both signs equally often, so such a layer cannot be better than saying zero.
+# Nor can one whose windows are $[x_t; y_t]$: it never sees the query.
 
 
 # %%
@@ -804,7 +806,7 @@ record(
 )
 
 # %% [markdown]
-# Trained all the same, each with the learning rate that suits it best:
+# Trained all the same, each with the one of `ablation_rates` that suits it best (one in the quick run, two in the full):
 
 # %%
 zero = float(half_square(0 * held_out.answer, held_out.answer))
@@ -836,19 +838,22 @@ for name, runs in ablated.items():
 # %% [markdown]
 # In units of the loss of zero: {glue:text}`ic_without_gate:.3f` without the gate, {glue:text}`ic_without_attention:.3f`
 # without attention, {glue:text}`ic_without_reach:.3f` where the windows miss the query, and {glue:text}`ic_with_all:.3f`
-# with all of it. Both ingredients are necessary, and for a reason.
+# with all of it. Both ingredients are necessary, and for a reason. The trainings confirm a theorem, and could not have come
+# out otherwise but by a mistake in the code.
 #
 # ## Two details of the recipe
 #
 # The released code uses each batch three times, and it computes a warm-up and a cosine for the learning rate that are
 # never applied: the line that would hand them over is commented out. Does either matter?
 #
-# The same number of updates in four ways, in the recorded full run with a rate of 0.003: as released or with fresh tasks for
-# each, at a constant rate or a falling one.
+# The same number of updates in four ways, in the recorded full run: three on each batch, as released, or each with fresh
+# tasks, at a constant rate, as released, or a falling one. The rate is 0.003, fifteen times that of the released recipe, so
+# that a tenth of its updates is enough and the differences are large; at the released rate itself a layer ends where the
+# first section says.
 
 # %%
 RECIPES = {
-    "as released": {"passes_per_batch": 3, "schedule": "constant"},
+    "three passes": {"passes_per_batch": 3, "schedule": "constant"},
     "fresh batches": {"passes_per_batch": 1, "schedule": "constant"},
     "three passes, cosine": {"passes_per_batch": 3, "schedule": "cosine"},
     "fresh batches, cosine": {"passes_per_batch": 1, "schedule": "cosine"},
@@ -880,25 +885,29 @@ for name, runs in ways.items():
 if ways:
     record(
         measured=bool(recipe_seeds),
-        ic_recipe_released=np.mean(ways["as released"]),
+        ic_recipe_passes=np.mean(ways["three passes"]),
         ic_recipe_fresh=np.mean(ways["fresh batches"]),
+        ic_recipe_passes_cosine=np.mean(ways["three passes, cosine"]),
         ic_recipe_cosine=np.mean(ways["fresh batches, cosine"]),
     )
 
 # %% [markdown]
-# Three passes leave the layer {glue:text}`ic_recipe_released:.2%` above gradient descent, fresh batches
-# {glue:text}`ic_recipe_fresh:.2%`, and fresh batches with a falling rate {glue:text}`ic_recipe_cosine:.2%`. What
-# keeps a trained layer from the exact step is, for the most part, the noise of a rate that stays.
+# At a constant rate three passes leave the layer {glue:text}`ic_recipe_passes:.2%` above gradient descent, fresh batches
+# {glue:text}`ic_recipe_fresh:.2%`; at a falling one it is {glue:text}`ic_recipe_passes_cosine:.2%` and
+# {glue:text}`ic_recipe_cosine:.2%`. At this rate, what keeps a trained layer from the exact step is for the most part the
+# noise of a rate that stays.
 #
 # ## More steps
 #
 # Layers of three and five heads, trained from random values like the first. They could become two and three steps of
-# gradient descent. Do they?
+# gradient descent. Do they? Look again at the formula for more steps: the heads have maps of their own, so each step may
+# have a rate of its own. Two steps with rates $\eta_1, \eta_2$ are $S_{yx} (c_0 I + c_1 S_{xx})$ with two numbers free, and
+# $K$ steps are a polynomial with $K$. The best one is a least-squares problem. So there are two marks to compare with, $K$
+# steps with one rate and $K$ steps with the best rates.
 #
-# Look again at the formula for more steps: the heads have maps of their own, so each step may have a rate of its own. Two
-# steps with rates $\eta_1, \eta_2$ are $S_{yx} (c_0 I + c_1 S_{xx})$ with two numbers free, and $K$ steps are a polynomial
-# with $K$. The best one is a least-squares problem. So there are two marks to compare with, $K$ steps with one rate and $K$
-# steps with the best rates.
+# Two ways of training are shown, and the second was chosen after the first had failed. The first is that of the sections
+# before, with weight decay and a falling rate. Some of its layers still answer zero at the end, for two steps and for three.
+# The second has no weight decay, a constant rate, and a larger one. What is said below is about layers of the second.
 
 # %%
 marks = {}
@@ -922,8 +931,9 @@ for name, change in STARTS.items() if multi_seeds else ():
             runs.append(loss_of(layer, few))
         every_deep[name][str(K)] = runs
 if every_deep:
-    keep(ic_every_deep=every_deep)
+    keep(ic_every_deep=every_deep, ic_deep_marks=marks)
 every_deep = every_deep or full.get("ic_every_deep", {})
+of_theirs = marks if multi_seeds else full.get("ic_deep_marks", marks)
 deep = every_deep.get("constant rate, no weight decay", {})
 judged = {k: [loss / marks[k][0] for loss in runs] for k, runs in deep.items()}
 owned = {k: [loss / marks[k][1] for loss in runs] for k, runs in deep.items()}
@@ -931,8 +941,8 @@ for name, some in every_deep.items():
     for k, runs in some.items():
         each = ", ".join(f"{loss:.4f}" for loss in runs)
         print(f"K = {k}, {name:31} {each}")
-print("\nK   one rate   own rates")
-for k, (one_rate, own_rates) in marks.items():
+print("\nthe best steps on the same tasks\nK   one rate   own rates")
+for k, (one_rate, own_rates) in of_theirs.items():
     print(f"{k}    {one_rate:.4f}     {own_rates:.4f}")
 
 # %%
@@ -950,24 +960,26 @@ if multi_seeds:
         ic_deep_2=np.mean(judged["2"]),
         ic_deep_2_own=np.mean(owned["2"]),
         ic_deep_3_own=np.mean(owned["3"]),
-        ic_deep_3_best=min(deep["3"]) / np.mean(deep["2"]),
+        ic_deep_3=np.mean(deep["3"]) / np.mean(deep["2"]),
+        ic_deep_3_worst=max(deep["3"]) / np.mean(deep["2"]),
     )
 elif deep:
-    names = ("ic_deep_2", "ic_deep_2_own", "ic_deep_3_own", "ic_deep_3_best")
-    record(measured=False, **{name: full[name] for name in names})
+    names = ("2", "2_own", "3_own", "3", "3_worst")
+    record(measured=False, **{f"ic_deep_{n}": full[f"ic_deep_{n}"] for n in names})
 
 # %% [markdown]
 # With one rate for all steps two steps come to {glue:text}`ic_mark_2:.4f` and three to {glue:text}`ic_mark_3:.4f`; with
 # rates of their own to {glue:text}`ic_mark_2_own:.4f` and {glue:text}`ic_mark_3_own:.4f`. The layers of three heads, on
 # average over the seeds of the recorded run, have {glue:text}`ic_deep_2:.3f` times the loss of the former and
-# {glue:text}`ic_deep_2_own:.3f` times that of the latter: they have not become the construction for two steps, they have
-# become two *better* steps.
+# {glue:text}`ic_deep_2_own:.3f` times that of the latter. By their loss they have not become the construction for two steps
+# but something near two *better* steps; their parameters were not looked at.
 #
-# Layers of five heads have {glue:text}`ic_deep_3_own:.2f` times the loss of the best three steps on average, the best of
-# them {glue:text}`ic_deep_3_best:.2f` times that of the layers of three. Not every start gets there. At small values each
-# further head is a product of many small factors, so that the beginning is almost flat, and what is flat can be left late or
-# not at all. The printed runs show what decides: with weight decay and a falling rate some layers still answer zero at the
-# end, with neither they leave. The construction for more steps needs no training, and is exact.
+# Layers of five heads have {glue:text}`ic_deep_3_own:.2f` times the loss of the best three steps on average, and
+# {glue:text}`ic_deep_3:.2f` times that of the layers of three; the worst of them {glue:text}`ic_deep_3_worst:.2f` times, so
+# that not every start finds a use for the third step. At small values each further head is a product of many small factors,
+# the beginning is almost flat, and what is flat can be left late or not at all. The second way of training differs from
+# the first in three things at once, and these runs do not tell which of them decides. The construction for more steps needs
+# no training, and is exact.
 #
 # ## Sines
 #
@@ -1040,10 +1052,24 @@ record(
 # tokens of one number; a layer for vectors refuses them, as above.
 # ```
 #
-# In the recorded full run networks learn at both ranges, with two independent keys. Beside them: saying zero, one step of
-# gradient descent on a line with its best rate, and the line of least squares through the ten examples.
+# In the recorded full run networks are trained at both ranges, with two independent keys. Beside them: saying zero, one step
+# of gradient descent on a line with its best rate, and the line of least squares through the ten examples.
+#
+# And one more, without which the others mislead. Phases are drawn from half a circle, so sines have a mean over the tasks
+# that is not zero, $E[y \mid x] = E[a]\, \tfrac{2}{\pi} \cos x$. Whoever answers with it has not looked at a single example.
+
 
 # %%
+def average_sine(query):
+    """The best answer of all that do not look at the examples: E[y | x] over tasks."""
+    many = sine_tasks(
+        40_000, context=1, correlated_keys=correlated_keys, generator=seeded(40_003)
+    )
+    waves = torch.cat([many.query.sin(), many.query.cos()], 1)
+    both = torch.linalg.lstsq(waves, many.answer).solution
+    return torch.cat([query.sin(), query.cos()], 1) @ both
+
+
 SINES = (10.0, 1.0)
 curve_marks, curve_runs = {}, {}
 for r in SINES:
@@ -1055,13 +1081,14 @@ for r in SINES:
     )
     nothing = float(half_square(0 * tests.answer, tests.answer))
     affine = with_ones(tests)
-    lines_of = {
-        "step on a line": gradient_descent(affine, best_eta(affine)),
-        "least-squares line": least_squares(affine),
+    said = {
+        "step on a line": answers(gradient_descent(affine, best_eta(affine)), affine),
+        "least-squares line": answers(least_squares(affine), affine),
+        "without the context": average_sine(tests.query),
     }
     curve_marks[str(r)] = {
-        name: float(half_square(answers(line, affine), tests.answer)) / nothing
-        for name, line in lines_of.items()
+        name: float(half_square(each, tests.answer)) / nothing
+        for name, each in said.items()
     }
     runs = []
     for seed in sine_seeds:
@@ -1097,22 +1124,36 @@ record(
     ic_sine_step_10=curve_marks["10.0"]["step on a line"],
     ic_sine_step_1=curve_marks["1.0"]["step on a line"],
     ic_sine_line_1=curve_marks["1.0"]["least-squares line"],
+    ic_sine_blind_10=curve_marks["10.0"]["without the context"],
+    ic_sine_blind_1=curve_marks["1.0"]["without the context"],
 )
 
 # %%
 if curve_runs:
     record(
         measured=bool(sine_seeds),
-        ic_sine_10=np.mean(curve_runs["10.0"]),
-        ic_sine_1=np.mean(curve_runs["1.0"]),
+        **{
+            f"ic_sine_{r}{suffix}": np.mean(curve_runs[f"{r}.0"]) / mark
+            for r in (10, 1)
+            for suffix, mark in (
+                ("", 1),
+                ("_over_step", curve_marks[f"{r}.0"]["step on a line"]),
+                ("_over_blind", curve_marks[f"{r}.0"]["without the context"]),
+            )
+        },
     )
 
 # %% [markdown]
 # On (-5, 5) the networks come to {glue:text}`ic_sine_10:.2f` of the loss of zero, a step on a line to
-# {glue:text}`ic_sine_step_10:.2f`. On (-1/2, 1/2) it is {glue:text}`ic_sine_1:.3f` against
-# {glue:text}`ic_sine_step_1:.3f`. Better than gradient descent on a line, in both cases; and on the short range worse than
-# the line of least squares, which has {glue:text}`ic_sine_line_1:.4f` there. That the extension works is a fair thing to
-# say. That the layer knows a sine is not: it knows six sums.
+# {glue:text}`ic_sine_step_10:.2f`. That looks like learning in context, and is not: the answer that ignores the context has
+# {glue:text}`ic_sine_blind_10:.2f`. On average the networks have not quite learnt the mean of the sines, and this training
+# shows no more.
+#
+# On (-1/2, 1/2) it is {glue:text}`ic_sine_1:.3f` against {glue:text}`ic_sine_step_1:.3f` for the step and
+# {glue:text}`ic_sine_blind_1:.2f` without the context. Here the networks do read the examples, and are on average better
+# than a step of gradient descent on a line, not every seed of them, and none is as good as the line of least squares, which
+# has {glue:text}`ic_sine_line_1:.4f`. So the extension works where sines are almost lines. Where they are curves, we could
+# not confirm it with this budget.
 #
 # ## Real inputs
 #
@@ -1180,10 +1221,10 @@ record(
 #
 # ### A better learner than gradient descent
 #
-# When layers were *trained* on raw inputs, they came out below gradient descent with its best rate. A layer cannot change
-# the rate of a single feature: attention and gate do not know features, and $C$ acts on the side of $y$. What it has are the
-# decays, one for every entry of the state. A column that decays sums less of its feature, one that grows sums more. That is
-# a rate of its own for each feature, a {term}`preconditioner`, paid for with some effective examples.
+# When layers were *trained* on raw inputs, most of them came out below gradient descent with its best rate. A layer cannot
+# change the rate of a single feature: attention and gate do not know features, and $C$ acts on the side of $y$. What it has
+# are the decays, one for every entry of the state. A column that decays sums less of its feature, one that grows sums more.
+# That is a rate of its own for each feature, a {term}`preconditioner`, paid for with some effective examples.
 #
 # Whether that is what happened can be computed. The loss is a quadratic form in the gains $g_{nj}$ of example $n$ and
 # feature $j$,
@@ -1198,62 +1239,69 @@ show_code(loss_of_gains, gains_of_decays)
 # where a stable recurrence would not go.
 
 # %%
-learnt = {}
-for name, table in REAL.items() if real_seeds else ():
-    tests = tasks_of_rows(10_000, table, generator=seeded(50_001))
-    learnt[name] = []
-    for seed in real_seeds:
-        layer = GDLayer(table.shape[1], generator=seeded(seed))
-        fit(
-            f"real-{name.replace(', ', '-')}",
-            layer,
-            lambda n, g, table=table: tasks_of_rows(n, table, generator=g),
-            replace(
-                FAST,
-                steps=real_steps,
-                lr=3e-3,
-                ssm_lr=3e-3,
-                seed=seed,
-                schedule="cosine",
-            ),
-        )
-        now = agreement(layer, tests)
-        learnt[name].append(
-            {
-                "ratio": now.loss / now.gd_loss,
-                "cosine": now.cosine,
-                "decays": layer.decay.detach()[0].mean(0).tolist(),
-            }
-        )
-if learnt:
-    keep(ic_learnt=learnt)
-learnt = learnt or full.get("ic_learnt", {})
+RATES = {"falling rate": "cosine", "constant rate": "constant"}
+every_learnt = {name: {} for name in RATES} if real_seeds else {}
+for how, schedule in RATES.items() if real_seeds else ():
+    for name, table in REAL.items():
+        tests = tasks_of_rows(10_000, table, generator=seeded(50_001))
+        every_learnt[how][name] = []
+        for seed in real_seeds:
+            layer = GDLayer(table.shape[1], generator=seeded(seed))
+            fit(
+                f"real-{name.replace(', ', '-')}",
+                layer,
+                lambda n, g, table=table: tasks_of_rows(n, table, generator=g),
+                replace(
+                    FAST,
+                    steps=real_steps,
+                    lr=3e-3,
+                    ssm_lr=3e-3,
+                    seed=seed,
+                    schedule=schedule,
+                ),
+            )
+            now = agreement(layer, tests)
+            every_learnt[how][name].append(
+                {
+                    "ratio": now.loss / now.gd_loss,
+                    "cosine": now.cosine,
+                    "decays": layer.decay.detach()[0].mean(0).tolist(),
+                }
+            )
+if every_learnt:
+    keep(ic_learnt=every_learnt)
+every_learnt = every_learnt or full.get("ic_learnt", {})
+for how, tables in every_learnt.items():
+    for name, runs in tables.items():
+        each = ", ".join(f"{100 * (run['ratio'] - 1):+.2f}" for run in runs)
+        print(f"{how:14} {name:17} {each} % of gradient descent")
+learnt = every_learnt.get("constant rate", {})
 
 
-def gain_of(name):
-    """Mean share by which layers are below gradient descent on the same tasks."""
-    return 1 - np.mean([run["ratio"] for run in learnt[name]])
+def gains_of(name):
+    """Shares by which layers are below gradient descent on the same tasks."""
+    return [1 - run["ratio"] for run in learnt[name]]
 
 
 # %%
 if real_seeds:
     trained = np.mean([run["decays"] for run in learnt["digits, raw"]], 0)
+    white = gains_of("digits, whitened") + gains_of("mfcc, whitened")
     record(
-        ic_learnt_digits=gain_of("digits, raw"),
-        ic_learnt_mfcc=gain_of("mfcc, raw"),
-        ic_learnt_white=max(
-            abs(gain_of("digits, whitened")), abs(gain_of("mfcc, whitened"))
-        ),
+        ic_learnt_digits=np.mean(gains_of("digits, raw")),
+        ic_learnt_mfcc=np.mean(gains_of("mfcc, raw")),
+        ic_learnt_least=min(gains_of("digits, raw") + gains_of("mfcc, raw")),
+        ic_learnt_white=max(np.abs(white)),
         ic_learnt_decays=np.corrcoef(trained, real["digits, raw"]["decays"])[0, 1],
     )
 elif learnt:
-    names = ("digits", "mfcc", "white", "decays")
+    names = ("digits", "mfcc", "least", "white", "decays")
     record(
         measured=False,
         **{f"ic_learnt_{name}": full[f"ic_learnt_{name}"] for name in names},
     )
 
-# %% mystnb={"figure": {"caption": "Decays of the columns of the state, mean over rows, for layers trained on real inputs (recorded full run, one line a seed), and the decays that the closed form says are best (dots). Left: digits, components by falling variance. Right: spoken digits. Raw inputs in vermilion, whitened ones in blue; the dotted line is a plain sum.", "name": "fig-ic-decays"}, "image": {"alt": "Two panels of decays against features; for raw inputs they rise from below one to above one with dots beside the lines, for whitened ones they stay at one"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Decays of the columns of the state, mean over rows, for layers trained on real inputs (recorded full run, constant rate, one line a seed), and the decays that the closed form says are best (dots). Left: digits, components by falling variance. Right: spoken digits. Raw inputs in vermilion, whitened ones in blue; the dotted line is a plain sum.", "name": "fig-ic-decays"}, "image": {"alt": "Two panels of decays against features; for raw inputs they rise from below one to above one with dots beside the lines, for whitened ones they stay at one"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.5))
 for axis, name in zip(axes, ("digits", "mfcc"), strict=True):
     for how, color in (("raw", "vermilion"), ("whitened", "blue")):
@@ -1276,23 +1324,27 @@ axes[0].legend(fontsize=9)
 plt.show()
 
 # %% [markdown]
+# Two ways of training are printed again, and again the second was chosen after the first had failed. With a falling rate
+# layers on raw speech end near gradient descent, on either side of it, or well above; with a constant one of the same size
+# they all end below. What follows is about constant rates, whose noise is the price: on whitened inputs it is all that is
+# left to see.
+#
 # On raw digits the trained layers of the recorded run are {glue:text}`ic_learnt_digits:.1%` below gradient descent with its
 # best rate on the same tasks, of the {glue:text}`ic_real_digits_own:.1%` that decays can gain. Their decays correlate with
 # those of the closed form at {glue:text}`ic_learnt_decays:.3f` over the components. Nobody put them there. On whitened
 # inputs the layers are within {glue:text}`ic_learnt_white:.2%` of gradient descent.
 #
-# On raw speech the mean gain is {glue:text}`ic_learnt_mfcc:.1%` of the {glue:text}`ic_real_mfcc_own:.1%` that is there, and
-# one seed of two has none. The best decays are further from 1, and features of small variance say little about them;
-# the figure shows layers that have not arrived.
+# On raw speech the mean gain is {glue:text}`ic_learnt_mfcc:.1%` of the {glue:text}`ic_real_mfcc_own:.1%` that is there. The
+# smallest gain of a single layer, of all those on raw inputs, is {glue:text}`ic_learnt_least:.1%`.
 #
-# So "the parameters match the construction" is true of inputs that are all alike, and the reason is that there is nothing
-# better to be found. Where there is, training finds it.
+# So "the parameters match the construction" is true of inputs that are all alike, and the reason is that there is next to
+# nothing better to be found. Where there is, training can find it, if its rate lasts long enough.
 #
 # ## What to remember
 #
 # A layer that is told only how far off its answers were ends, from random values, at a step of gradient descent: its
 # losses and its sensitivities are those of the step, and so is its failure beyond the range that it was trained on. It must
 # have a window that multiplies and a gate that multiplies again; the reason is a parity and needs no experiment. And where
-# gradient descent is not the best that this form can do, training does not stop at gradient descent: it finds rates of its
-# own for each step, and on real inputs it makes a preconditioner out of the one thing that every state-space model has, its
-# forgetting.
+# gradient descent is not the best that this form can do, training need not stop at gradient descent: layers of more heads
+# came below steps of one rate, and on real inputs a layer can make a preconditioner out of the one thing that every
+# state-space model has, its forgetting.

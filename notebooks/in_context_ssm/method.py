@@ -14,8 +14,9 @@
 # # Method: a state that is a model
 #
 # Show a network ten examples of a rule it has never met, then ask it about an eleventh. No weight changes, and the answer is
-# right: it has learnt, somewhere, in the course of one forward pass. {cite:t}`sushma2024state` say where, for a network with
-# a recurrence. The state of a layer *is* a small model, and reading an example *is* a step of gradient descent on it.
+# better than a guess: it has learnt, somewhere, in the course of one forward pass. {cite:t}`sushma2024state` say where, for
+# a network with a recurrence. The state of a layer *is* a small model, and reading an example *is* a step of gradient
+# descent on it.
 #
 # A statement like this need not be believed or measured. It can be multiplied out. This page does that, breaks it in the
 # places where it can be broken, and then computes how well a layer can do at all, before one is trained.
@@ -324,7 +325,7 @@ record(
 #
 # ```{margin} A sign
 # The branch has the input map $-\tfrac{\eta}{f}[I\;\,0]$ and the output $z^\top (D u)$. Multiplied out, this is *minus* the
-# prediction of the step. Our layer has the sign of the step.
+# prediction of the step, as the output of the layer above is before its sign is turned. Ours has the sign of the step.
 # ```
 
 # %%
@@ -381,17 +382,17 @@ record(
 
 # %% [markdown]
 # Exact, and a second step is {glue:text}`ic_neg_two_steps:.0%` away from the first. The model of the released code that is
-# called *constructed* for two steps is not, for four reasons, each of which can be put into ours on its own:
+# called *constructed* for two steps is not, for three reasons, each of which can be put into ours on its own:
 #
 # ```{margin} And then trained
-# With all four in place the released model is trained for up to 1,000 epochs before it is shown as constructed. Here nothing
-# is tuned, for nothing has to be. We assert nothing about its figures.
+# With all three in place the released model is trained for up to 1,000 epochs before it is shown as constructed. Here
+# nothing is tuned, for nothing has to be. We assert nothing about its figures.
 # ```
 #
 # - The token is added to the output as a residual, which shifts the prediction by exactly $-x_q$.
 # - The decay is $e^{\Lambda s}$ with $\Lambda = 1$, not 0: the accumulator *grows* by its step, between 0.001 and 0.1.
-# - In the heads for $S_{yx}$ the last diagonal entry of $A$ is 1 as well, which adds $x_{t+1} x_{t+1}^\top$.
-# - Rates are divided by $f$, as before.
+# - For linear tasks the last diagonal entry of $A$ is 1 as well in the heads for $S_{yx}$, which adds
+#   $x_{t+1} x_{t+1}^\top$.
 
 # %%
 exact_two = answers(gradient_descent(tasks, eta, 2), tasks)
@@ -670,11 +671,13 @@ attended = linear_self_attention(
     *paired_tokens(tasks), gradient_maps(features, features, context, eta)
 )
 by_context = construction(features, context, eta)
-twice_the_rate = gradient_maps(features, features, context, 2 * eta)
+astray = tasks._replace(y=tasks.y.roll(1, 1))  # each x beside the y of another
 record(
     ic_attention=bound(apart(attended, last(tasks, by_context))),
     ic_neg_attention=apart(
-        linear_self_attention(*paired_tokens(tasks), twice_the_rate),
+        linear_self_attention(
+            *paired_tokens(astray), gradient_maps(features, features, context, eta)
+        ),
         last(tasks, by_context),
     ),
 )
@@ -686,7 +689,7 @@ record(
 #
 # ## What to remember
 #
-# One window, one sum, one gate: the state of the layer is $W_1$, to the last bit. Forgetting is a weighted loss, more heads
+# One window, one sum, one gate: the state of the layer is $W_1$, to rounding. Forgetting is a weighted loss, more heads
 # are more steps, and enough steps are least squares. And before any training there is a number, {glue:text}`ic_loss:.4f`,
 # that a layer which has truly learnt to learn must reach and cannot beat with one step. Whether it finds its way there from
 # a random start is the question of the [experiments](experiments.ipynb).
