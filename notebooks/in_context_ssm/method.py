@@ -100,6 +100,21 @@ torch.set_default_dtype(torch.float64)
 use_theme()
 
 
+# %% tags=["hide-input"]
+if not 0 < decay < 1:
+    raise ValueError(f"decay must be between 0 and 1, got {decay}")
+if normalise_by not in ("context", "features"):
+    raise ValueError(
+        f"normalise_by must be context or features, got {normalise_by!r}"
+    )
+for name in ("features", "context", "gd_steps", "monte_carlo"):
+    if globals()[name] < 1:
+        raise ValueError(f"{name} must be >= 1, got {globals()[name]}")
+for name in ("input_range", "weight_scale", "eta"):
+    if not globals()[name] > 0:
+        raise ValueError(f"{name} must be > 0, got {globals()[name]}")
+
+
 # %% [markdown]
 # ## The task
 #
