@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eventbook.models.in_context.closed_forms import (
+    Moments,
     best_decays,
     best_rate,
     effective_context,
@@ -156,6 +157,11 @@ def test_monte_carlo_agrees_for_a_covariance():
         (lambda: moments_of(torch.zeros(5)), r"rows must be \(row, features\), got \(5,\)"),
         (lambda: loss_of_gains(torch.ones(3, 4), uniform_moments(5)), r"second must be"),
         (lambda: uniform_moments(0), "features must be >= 1, got 0"),
+        (lambda: uniform_moments(3, 0.0), "input_range must be finite and > 0, got 0.0"),
+        (lambda: uniform_loss(1.0, 10, 10, 0.0), "input_range must be finite and > 0, got 0.0"),
+        (lambda: uniform_best_rate(10, 0), "features must be finite and > 0, got 0"),
+        (lambda: best_rate(5, Moments(torch.eye(3), torch.eye(4))), "fourth must be"),
+        (lambda: loss_at(1.0, 0, uniform_moments(3)), "context must be >= 1, got 0"),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, message):

@@ -73,9 +73,15 @@ def moments_of(rows: Float[Tensor, "row features"]) -> Moments:
 
 
 def uniform_moments(features: int, input_range: float = 1.0) -> Moments:
-    """Moments of independent entries from U(-r/2, r/2)."""
+    """Moments of independent entries from U(-r/2, r/2).
+
+    Raises
+    ------
+    ValueError
+        If there are no features, or the range is not finite and > 0.
+    """
     eye = torch.eye(at_least_one(features, "features"), dtype=torch.float64)
-    variance = input_range**2 / 12
+    variance = _positive(input_range=input_range)[0] ** 2 / 12
     return Moments(variance * eye, variance**2 * (features - 1 + UNIFORM_KURTOSIS) * eye)
 
 
@@ -95,29 +101,39 @@ def loss_of_gains(gains: Float[Tensor, "context features"], moments: Moments) ->
 
 
 def best_rate(context: int, moments: Moments) -> float:
-    """eta* of one step on `context` examples of these inputs."""
+    """eta* of one step on `context` examples; ValueError if shapes or the context do not fit."""
     S, M = moments
+    axes(second=(S, "features features"), fourth=(M, "features features"))
     N = at_least_one(context, "context")
     return float(N * (S @ S).trace() / ((S @ M).trace() + (N - 1) * (S @ S @ S).trace()))
 
 
 def loss_at(eta: float, context: int, moments: Moments) -> float:
-    """L(eta) for any covariance."""
+    """L(eta) for any covariance; ValueError if shapes or the context do not fit."""
     S, M = moments
+    axes(second=(S, "features features"), fourth=(M, "features features"))
     N = at_least_one(context, "context")
     square = ((S @ M).trace() + (N - 1) * (S @ S @ S).trace()) / N
     return float((S.trace() - 2 * eta * (S @ S).trace() + eta**2 * square) / 2)
 
 
 def uniform_loss(eta: float, context: float, features: int, input_range: float = 1.0) -> float:
-    """L(eta) for inputs from U(-r/2, r/2); the context may be an effective one."""
+    """L(eta) for inputs from U(-r/2, r/2); the context may be an effective one.
+
+    Raises
+    ------
+    ValueError
+        If context, features or the range are not finite and > 0.
+    """
+    _positive(context=context, features=features, input_range=input_range)
     s = input_range**2 / 12
     square = (context + features - 2 + UNIFORM_KURTOSIS) / context
     return features * s / 2 * (1 - 2 * eta * s + eta**2 * s**2 * square)
 
 
 def uniform_best_rate(context: float, features: int, input_range: float = 1.0) -> float:
-    """eta* for inputs from U(-r/2, r/2)."""
+    """eta* for inputs from U(-r/2, r/2); errors as `uniform_loss`."""
+    _positive(context=context, features=features, input_range=input_range)
     return context / (input_range**2 / 12 * (context + features - 2 + UNIFORM_KURTOSIS))
 
 
@@ -157,9 +173,7 @@ def shifted_loss(
     ValueError
         If a range is not finite and > 0.
     """
-    for name, value in (("input_range", input_range), ("trained_range", trained_range)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be finite and > 0, got {value}")
+    _positive(input_range=input_range, trained_range=trained_range)
     eta = uniform_best_rate(context, features, trained_range)
     return weight_scale**2 * uniform_loss(eta, context, features, input_range)
 
@@ -194,3 +208,11 @@ def best_decays(context: int, moments: Moments) -> tuple[float, Float[Tensor, "f
 
     optimizer.step(closure)
     return float(closure().detach()), rate.detach().exp()
+
+
+def _positive(**values: float) -> list[float]:
+    """The values; ValueError that names the first which is not finite and > 0."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be finite and > 0, got {value}")
+    return list(values.values())
