@@ -659,15 +659,22 @@ plt.show()
 # %% [markdown]
 # It is not. With {glue:text}`st_sparse_points` points STREAM loses
 # {glue:text}`st_sparse_lost:.1f` points of accuracy, the learned step {glue:text}`st_sparse_lost_learned:.1f`; and with
-# twice as many points as it learnt on it loses, too. Why?
+# twice as many points as it learnt on it loses, too. (So does PointMamba, whose steps are learned: its patches hold a fixed
+# number of points, and grow when there are fewer.) Why?
 #
 # Look at {eq}`eq-st-pairs` once more. A state is a *sum* over the neighbourhood, with weights that fall with distance. With
 # half of the points a sum is half as large. A decay by index has no such trouble: it always sees about the same number of
-# neighbours, wherever they are. So what is missing is one factor, and it can be put back without training: every element is
-# taken in as many times more strongly as there are fewer of them ($B$ times the ratio of the two numbers). This gives
+# neighbours, wherever they are. So one factor is missing, and it can be put back without training: every element is taken in
+# as many times more strongly as there are fewer of them ($B$ times the ratio of the two numbers). With twice as many points
+# nothing is lost any more, with half of them less. With {glue:text}`st_sparse_points` it gives
 # {glue:text}`st_sparse_scaled:.1%` instead of {glue:text}`st_sparse:.1%`, where all points gave
 # {glue:text}`st_sparse_full:.1%`, and at no number of points does it give back less than
-# {glue:text}`st_sparse_repaired:.1f` points of accuracy. The rest is what fewer points say less.
+# {glue:text}`st_sparse_repaired:.1f` points of accuracy.
+#
+# The sum is not all of it. At {glue:text}`st_sparse_points` points {glue:text}`st_sparse_scaled_lost:.1f` points of accuracy
+# stay lost, and the learned step, at {glue:text}`st_sparse_learned:.1%`, stays ahead. The factor is right for a sum over many
+# points. What a point adds to its own sum does not shrink with the density, and in a fast channel, whose reach is shorter
+# than the distance between few points, that is all there is: there the factor is wrong.
 #
 # A distance in the decay makes a scan independent of where it measures. Independent of how *densely* it measures it becomes
 # only if the sum is an integral, that is, if the input is weighted by a distance as well; an earlier variant of the authors
