@@ -549,8 +549,8 @@ plt.show()
 # The control: with siblings on both sides the forest is right in {glue:text}`st_cad_random:.0%` of the cases,
 # {glue:text}`st_cad_inflated:.0f` points more. That is not a result, it is what a random split does to one.
 #
-# What has a trained network made of the distances? Each channel of its first block has a rate, and with it a reach: how
-# much of one point those after it along an axis still feel.
+# What has a trained network made of the distances? Each channel of its first block has a rate, and its slowest state, whose
+# $A$ began at $-1$ and has stayed near, a reach: how much of one point those after it along an axis still feel.
 
 # %%
 model, test = learned_space["STREAM"], load("test", seeds[0])
@@ -565,7 +565,7 @@ else:
 after = cloud[:, 0] - cloud[source, 0]
 record(st_reach_slow=1 / rates[0], st_reach_fast=1 / rates[2])
 
-# %% mystnb={"figure": {"caption": "How much of one point (cross) the points after it along x feel in a trained STREAM: a slow, a middle and a fast channel of its first block. Bright: all of it; grey: the points before it, which feel nothing.", "name": "fig-st-reach"}, "image": {"alt": "Three copies of one connector as a cloud of points; a bright band to the right of a cross narrows from one to the next"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "How much of one point (cross) the points after it along x feel in a trained STREAM: a slow, a middle and a fast channel of its first block, a state with A = -1. Bright: all of it; grey: the points before it, which feel nothing.", "name": "fig-st-reach"}, "image": {"alt": "Three copies of one connector as a cloud of points; a bright band to the right of a cross narrows from one to the next"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(9.0, 2.9))
 x, y, z = cloud.T
 across, up = x + 0.45 * y, z + 0.35 * y
@@ -674,7 +674,8 @@ plt.show()
 # The sum is not all of it. At {glue:text}`st_sparse_points` points {glue:text}`st_sparse_scaled_lost:.1f` points of accuracy
 # stay lost, and the learned step, at {glue:text}`st_sparse_learned:.1%`, stays ahead. The factor is right for a sum over many
 # points. What a point adds to its own sum does not shrink with the density, and in a fast channel, whose reach is shorter
-# than the distance between few points, that is all there is: there the factor is wrong.
+# than the distance between few points, that is all there is: there the factor is wrong. Applied to what comes from *other*
+# points alone it gives more back (a single trial, which the record does not hold).
 #
 # A distance in the decay makes a scan independent of where it measures. Independent of how *densely* it measures it becomes
 # only if the sum is an integral, that is, if the input is weighted by a distance as well; an earlier variant of the authors
