@@ -219,12 +219,12 @@ record(st_pairs=bound(float((y - table).abs().max())))
 # %% mystnb={"figure": {"caption": "Weight of the pair (i, j) for a slow and a fast channel (rates 2 and 20, the state with A = -1), some points of the connector along x. Upper row: against the index, as a list has it. Lower row: against the coordinate, where the same weights are a function of distance alone.", "name": "fig-st-table"}, "image": {"alt": "Four triangular heat maps; against the index they are blotchy, against the coordinate smooth"}} tags=["hide-input"]
 if not 2 <= table_points <= 512:
     raise ValueError(f"table_points must be in 2..512, got {table_points}")
-some = torch.sort(cloud[0, :: 512 // table_points, 0]).values[:table_points]
+some = np.sort(cloud[0, :: 512 // table_points, 0])[:table_points]
 distance = some[:, None] - some[None]
 figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.4))
 for column, (r, name) in enumerate(((2.0, "slow"), (20.0, "fast"))):
-    weight = torch.where(distance >= 0, torch.exp(-r * distance), torch.nan)
-    weight = torch.where(torch.ones_like(weight).tril() > 0, weight, torch.nan)
+    earlier = np.tri(len(some), dtype=bool)
+    weight = np.where(earlier, np.exp(-r * np.abs(distance)), np.nan)
     axes[0, column].imshow(weight, cmap="cividis", vmin=0, vmax=1)
     axes[0, column].set(title=f"{name} channel", xlabel="index j")
     axes[1, column].pcolormesh(some, some, weight, cmap="cividis", vmin=0, vmax=1)
