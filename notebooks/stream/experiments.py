@@ -774,7 +774,8 @@ for name in SEQUENCES:
 # {glue:text}`st_words:.1%` of the words right in this run, the learned step {glue:text}`st_words_learned:.1%`, Event-SSM,
 # with two more layers and pooling between, {glue:text}`st_words_ssm:.1%`. After long training all three are near the
 # ceiling (printed above), and the distance gains nothing that these clips could show: what was said is in which events come
-# and in what order. The [ablations of Event-SSM](../event_ssm/ablations.ipynb) found the same when they took the gaps of these words away.
+# and in what order. The [ablations of Event-SSM](../event_ssm/ablations.ipynb) found the same when they took the gaps of these
+# words away.
 #
 # ## An eye that moves
 #
