@@ -156,8 +156,10 @@ plt.show()
 # first, so that a channel holds states of $n$ time scales.
 #
 # ```{margin} Where this is from
-# The abstract says that relative differences of coordinates enter the step size; that only the decay takes them, and that
-# the input keeps Mamba's learned step, is how the authors' library does it.
+# The abstract says that relative differences of coordinates enter the step size. That only the decay takes them, and that
+# the input keeps Mamba's learned step, is how [lrnnx](https://github.com/SforAiDl/lrnnx) does it, a library whose first
+# author is one of the paper's first authors. It is the *released library* of this chapter. The paper's own code, which it
+# names as its source, was not public to us.
 # ```
 
 # %%
@@ -214,13 +216,16 @@ y = outputs()
 table = pairwise_coordinates(u, gap, rate, delta, A, B, C, D)
 record(st_pairs=bound(float((y - table).abs().max())))
 
-# %% mystnb={"figure": {"caption": "Weight of the pair (i, j) for a slow and a fast channel, some points of the connector along x. Upper row: against the index, as a list has it. Lower row: against the coordinate, where the same weights are a function of distance alone.", "name": "fig-st-table"}, "image": {"alt": "Four triangular heat maps; against the index they are blotchy, against the coordinate smooth"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Weight of the pair (i, j) for a slow and a fast channel (rates 2 and 20, the state with A = -1), some points of the connector along x. Upper row: against the index, as a list has it. Lower row: against the coordinate, where the same weights are a function of distance alone.", "name": "fig-st-table"}, "image": {"alt": "Four triangular heat maps; against the index they are blotchy, against the coordinate smooth"}} tags=["hide-input"]
+if not 2 <= table_points <= 512:
+    raise ValueError(f"table_points must be in 2..512, got {table_points}")
 chosen = np.linspace(0, cloud.shape[1] - 1, table_points).astype(int)
 some = np.sort(cloud[0, chosen, 0].numpy())
-distance = np.maximum(some[:, None] - some[None], 0)
+distance = some[:, None] - some[None]
 figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.4))
 for column, (r, name) in enumerate(((2.0, "slow"), (20.0, "fast"))):
-    weight = np.where(np.tri(len(some)) > 0, np.exp(-r * distance), np.nan)
+    earlier = np.tri(len(some), dtype=bool)
+    weight = np.where(earlier, np.exp(-r * np.abs(distance)), np.nan)
     axes[0, column].imshow(weight, cmap="cividis", vmin=0, vmax=1)
     axes[0, column].set(title=f"{name} channel", xlabel="index j")
     axes[1, column].pcolormesh(some, some, weight, cmap="cividis", vmin=0, vmax=1)
@@ -256,8 +261,10 @@ record(
 
 # %%
 shuffle = torch.randperm(points, generator=generator)
-back = torch.argsort(t[shuffle])
+again_sorted = sort_along_axes(t[shuffle][None, :, None], (0,))
+back = again_sorted.order[0, 0]
 again = outputs(
+    again_sorted.gap[0],
     u=u[:, shuffle][:, back],
     delta=delta[:, shuffle][:, back],
     B=B[:, shuffle][:, back],
@@ -307,12 +314,15 @@ def scores(points, rule):
 listing = torch.randperm(512, generator=generator)
 with torch.no_grad():
     apart = (network(cloud) - network(cloud[:, listing])).abs().max()
+    same = (network(cloud) - scores(cloud, sort_along_axes)).abs().max()
     loose = (
         (scores(cloud, by_listing) - scores(cloud[:, listing], by_listing))
         .abs()
         .max()
     )
-record(st_listing=bound(float(apart)), st_listing_loose=float(loose))
+record(
+    st_listing=bound(float(torch.maximum(apart, same))), st_listing_loose=float(loose)
+)
 
 # %% [markdown]
 # **A point that says nothing changes nothing.** A {term}`null point`, $u = 0$, is put somewhere into every gap. With
@@ -351,9 +361,11 @@ record(
 )
 
 # %% [markdown]
-# This is a property of the scan, not of every block around it. Ours, without a convolution, inherits it as long as nothing
-# before the scan adds a constant. The convolution of width 4 that Mamba has, and the released library with it, mixes
-# neighbours by their *index*, whatever their distance, and a null point pushes the others apart.
+# This is a property of the scan, not of every block around it. A fresh block of ours, without a convolution, inherits it,
+# because nothing before its scan adds a constant. Its norm has a bias, however, zero at first and learned: with that a null
+# point says something, and a *trained* block has the property no longer. The convolution of width 4 that Mamba has, and the
+# released library with it, mixes neighbours by their *index*, whatever their distance, and a null point pushes the others
+# apart.
 
 # %%
 v = normal(1, points, 16)
@@ -363,8 +375,15 @@ for width in (0, 4):
     with torch.no_grad():
         alone = small(v, gap)[0]
         among = small(with_nulls(v, 0), denser)[0][:, ::2]
+        small.norm.bias.copy_(torch.linspace(-1, 1, 16))
+        biased = small(with_nulls(v, 0), denser)[0][:, ::2] - small(v, gap)[0]
     changed[width] = float((alone - among).abs().max())
-record(st_block_null=bound(changed[0]), st_block_null_conv=changed[4])
+    changed[width, "bias"] = float(biased.abs().max())
+record(
+    st_block_null=bound(changed[0]),
+    st_block_null_conv=changed[4],
+    st_block_null_bias=changed[0, "bias"],
+)
 
 # %% [markdown]
 # **Units are a matter of taste.** Coordinates in millimetres with rates per millimetre, or in inches with rates per inch,
@@ -411,8 +430,10 @@ record(
 end_to_end = torch.cat([cloud[0, order[0, axis], axis] for axis in range(3)])
 joint_gap = torch.diff(end_to_end, prepend=end_to_end[:1])
 growth = torch.exp(joint_gap.min() * rate.max() * A.min())
+crafted = gap.clone()
+crafted[0, [100, 200]] = -0.5
 try:
-    outputs(joint_gap[None, :points].minimum(torch.tensor(-0.5)))
+    outputs(crafted)
     refused = ""
 except ValueError as error:
     refused = str(error)
@@ -420,7 +441,7 @@ print(refused)
 record(
     st_joints=int((joint_gap < 0).sum()),
     st_joint_growth=float(growth.log10()),
-    st_refused=refused.startswith("gap must be >= 0") and "[0, 0]" in refused,
+    st_refused=refused.startswith("gap must be >= 0") and "[0, 100]" in refused,
 )
 
 # %% [markdown]
@@ -428,9 +449,9 @@ record(
 # $10^{{glue:text}`st_joint_growth:.0f`}$.
 #
 # ```{margin} A port that sorts twice
-# In an earlier port by one of the authors the centres, already sorted and placed end to end, are indexed by the orders a
-# second time, and $x$ drives all three copies. On the centres of this part {glue:text}`st_twice:.0%` of all steps then go
-# backwards.
+# In an earlier port by the same author ([jax-pt-mamba](https://github.com/karannb/jax-pt-mamba)) the centres, already
+# sorted and placed end to end, are indexed by the orders a second time, and $x$ drives all three copies. On the centres of
+# this part {glue:text}`st_twice:.0%` of all steps then go backwards.
 # ```
 
 # %%
@@ -613,20 +634,21 @@ show_code(StreamBlock.forward)
 
 # %% [markdown]
 # ```{margin} Initial rates
-# In the released library the rates are the bias of a linear layer whose weight is never used, at its usual initial values:
-# {glue:text}`st_rate_released_low:.2f` to {glue:text}`st_rate_released_high:.2f` for all channels, which is one time scale.
-# Ours span {glue:text}`st_rate_low:.1f` to {glue:text}`st_rate_high:.1f` per unit.
+# In the released library the rates are the bias of a linear layer whose weight is never used, at its usual initial values,
+# whose range is one over the root of the layer's inputs (one for every sixteen features):
+# {glue:text}`st_rate_released_low:.2f` to {glue:text}`st_rate_released_high:.2f` for all channels of this block, close to
+# one time scale. Ours span {glue:text}`st_rate_low:.1f` to {glue:text}`st_rate_high:.1f` per unit.
 # ```
 #
-# A rate says how many units of distance a channel can see. With the unit equal to the size of a part no channel would
-# notice neighbours; with the median distance between neighbours none would see the other end. So rates are drawn over both,
-# and the unit is a parameter.
+# A rate says how far a channel can see: one over the rate, in units. With all rates near one over the size of a part no
+# channel would notice neighbours; with all of them near one over the mean distance between neighbours none would see the
+# other end. So rates are drawn over both, and the unit is a parameter.
 
 # %%
 block = StreamBlock(64, 8, rate_min=rate_min, rate_max=rate_max, generator=generator)
 rates = block.rate.detach()
 torch.manual_seed(seed)
-bias = torch.nn.Linear(64, 64).bias
+bias = torch.nn.Linear(block.rank, 64).bias  # as wide as the input's step is ranked
 released_rates = torch.nn.functional.softplus(bias).detach()
 record(
     st_rate_low=float(rates.min()),
@@ -639,21 +661,25 @@ record(
 # %% [markdown]
 # ## Two slips in the released library
 #
-# For layers whose step is not learnt the same library has rules of its own, and two of them are off. Its asynchronous gain
-# takes the exponential of $A$ times the step *times the gap*, which is a held input: an event that comes at the time of
-# another counts for nothing. And its bilinear rule has numerator and denominator exchanged, so that what should decay
-# grows. The path that STREAM uses is right. Both are two lines:
+# For layers whose step is not learnt the same library has rules of its own, and two of them are off. Its asynchronous gain,
+# kept there "for legacy reasons", takes the exponential of $A$ times the step *times the gap*, which is a held input: an
+# event that comes at the time of another counts for nothing. And its bilinear rule has numerator and denominator exchanged,
+# so that what should decay grows. The path that STREAM uses is right. Beside them stand the rules as our scan has them:
+# what one event leaves in an empty state after gaps of 0, 1 and 3, and what is left of a state of 1.
 
 # %%
-a, width = torch.tensor(-1.0), 0.5
-gaps = torch.tensor([0.0, 1.0, 3.0])
-asynchronous = torch.expm1(a * width).expand(3) / a  # one gain for every event
+a, width = -torch.ones(1, 1), 0.5
+gaps = torch.tensor([0.0, 1.0, 3.0])[:, None, None]  # a row of the batch for each
+one = torch.ones(3, 1, 1)
+step = dict(delta=width * one, A=a, B=one, C=one, h0=0 * one)
+asynchronous = selective_scan(one, delta_a=width * gaps, rule="zoh", **step)[1]
 as_released = torch.expm1(a * width * gaps) / a  # gap 0: nothing
-bilinear = (1 + a * width / 2) / (1 - a * width / 2)
+step = dict(delta=width * one, A=a, B=one, C=one, h0=one)
+bilinear = selective_scan(0 * one, rule="bilinear", **step)[1].max()
 exchanged = (1 - a * width / 2) / (1 + a * width / 2)
 record(
     st_async_spread=float(asynchronous.max() - asynchronous.min()),
-    st_async_released=float(as_released[0]),
+    st_async_released=float(as_released[0].abs()),
     st_bilinear=float(bilinear),
     st_bilinear_released=float(exchanged),
 )
@@ -661,7 +687,7 @@ record(
 # %% [markdown]
 # ## What to remember
 #
-# Put the distance into the decay, and geometry need not be guessed: origins, units and null points drop out exactly, one
-# pass computes all ordered pairs, and what is left of the learned step is what it is good at, the question of what to take
-# in. Whether this helps is an empirical question, and on [the next page](experiments.ipynb) the answer is yes for time and
-# open for space.
+# Put the distance into the decay, and geometry need not be guessed: origins and null points drop out of the scan exactly, a
+# unit is absorbed by the rates, one pass computes all ordered pairs, and what is left of the learned step is the question
+# of what to take in. Whether this helps is an empirical question, and on [the next page](experiments.ipynb) the answer is
+# yes for time and open for space.

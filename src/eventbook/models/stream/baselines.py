@@ -12,7 +12,8 @@ r"""Two other ways to read a point cloud, at the same size: a set of points, and
 | k | points of a patch | number | `neighbours` |
 
 Both are of the structure of their papers and of our size, not their released networks: PointMamba's trunk has
-twelve blocks of width 384.
+twelve blocks of width 384. Convolution and inner width are those of the configuration; Mamba's are
+`conv_width=4` and `expand=2`.
 
 Sources: Qi et al. 2017 (PointNet); Liang et al., arXiv:2402.10739 (PointMamba, its axis-sorted first
 version).
