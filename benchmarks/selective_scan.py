@@ -237,7 +237,7 @@ def fits() -> Iterator[dict[str, Any]]:
         return lambda: pairwise_coordinates(u, gap, rate, delta, A, B, C, D)
 
     sizes = np.logspace(4, 6, 7).astype(int).tolist()
-    few = np.logspace(2.2, 2.9, 6).astype(int).tolist()  # a table beyond the caches costs more than its square
+    few = np.logspace(3.5, 3.9, 6).astype(int).tolist()  # tables beyond every cache, or they cross one
     yield growth("selective_scan in time, (1, L, 64, 16)", of_length, sizes, 1.0)
     yield growth("sum over all pairs in time, (1, L, 1, 1)", pairs, few, 2.0, within=0.2)
 
