@@ -33,10 +33,13 @@ class Maps(NamedTuple):
 
 
 def linear_self_attention(
-    paired: Float[Tensor, "task context width"], asked: Float[Tensor, "task width"], maps: Maps
+    paired: Float[Tensor, "task context width"],
+    asked: Float[Tensor, "task width"],
+    maps: Maps,
 ) -> Float[Tensor, "task outputs"]:
     """What the query token reads from the examples."""
-    query, keys, values = asked @ maps.query.mT, paired @ maps.key.mT, paired @ maps.value.mT
+    query = asked @ maps.query.mT
+    keys, values = paired @ maps.key.mT, paired @ maps.value.mT
     scores = torch.einsum("tnk,tk->tn", keys, query)
     return torch.einsum("tn,tno->to", scores, values)
 

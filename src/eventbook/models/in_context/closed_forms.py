@@ -85,7 +85,10 @@ def uniform_moments(features: int, input_range: float = 1.0) -> Moments:
     return Moments(variance * eye, variance**2 * (features - 1 + UNIFORM_KURTOSIS) * eye)
 
 
-def loss_of_gains(gains: Float[Tensor, "context features"], moments: Moments) -> Float[Tensor, ""]:
+def loss_of_gains(
+    gains: Float[Tensor, "context features"],
+    moments: Moments,
+) -> Float[Tensor, ""]:
     """L(g); differentiable in the gains.
 
     Raises
@@ -94,10 +97,13 @@ def loss_of_gains(gains: Float[Tensor, "context features"], moments: Moments) ->
         If shapes do not fit.
     """
     S, M = moments
-    axes(gains=(gains, "context features"), second=(S, "features features"), fourth=(M, "features features"))
+    square = "features features"
+    axes(gains=(gains, "context features"), second=(S, square), fourth=(M, square))
     S2, total = S @ S, gains.sum(0)
-    own = torch.einsum("nj,jk,nk", gains, S * M - S * S2, gains)  # n = m, less what the next term has of it
-    return (S.trace() - 2 * total @ S2.diagonal() + own + total @ (S * S2) @ total) / 2
+    # n = m, less what the next term has of it
+    own = torch.einsum("nj,jk,nk", gains, S * M - S * S2, gains)
+    all_pairs = total @ (S * S2) @ total
+    return (S.trace() - 2 * total @ S2.diagonal() + own + all_pairs) / 2
 
 
 def best_rate(context: int, moments: Moments) -> float:
@@ -181,7 +187,7 @@ def shifted_loss(
 def gains_of_decays(
     scale: Float[Tensor, ""], decay: Float[Tensor, "features"], context: int
 ) -> Float[Tensor, "context features"]:
-    """g_nj = scale decay_j^(N-n): the gains of an accumulator whose columns decay each in their own way."""
+    """g_nj = scale decay_j^(N-n): each column of the accumulator decays by itself."""
     age = torch.arange(context - 1, -1, -1, dtype=decay.dtype)
     return scale * decay ** age[:, None]
 

@@ -68,9 +68,10 @@ def windows_of(
 
 
 def outer_products(
-    windows: Float[Tensor, "batch window features width"], attention: Float[Tensor, "head width width"]
+    windows: Float[Tensor, "batch window features width"],
+    attention: Float[Tensor, "head width width"],
 ) -> Float[Tensor, "batch window head features features"]:
-    """U^T = (X^T A X)^T of every window and head: for A = e_1 e_2^T the matrix y x^T."""
+    """(X^T A X)^T of every window and head: for A = e_1 e_2^T the matrix y x^T."""
     X = windows.unsqueeze(2)
     return X @ (X @ attention).mT
 
@@ -80,18 +81,21 @@ def accumulate(
     decay: Float[Tensor, "head features features"],
     before: Float[Tensor, "batch head features features"] | None = None,
 ) -> tuple[
-    Float[Tensor, "batch window head features features"], Float[Tensor, "batch head features features"]
+    Float[Tensor, "batch window head features features"],
+    Float[Tensor, "batch head features features"],
 ]:
-    """Z_t = D o Z_{t-1} + U_t^T by the scan kernel; returns all states and the last one."""
+    """Z_t = D o Z_{t-1} + U_t^T by the scan kernel; all states and the last one."""
     h0 = None if before is None else before.flatten(1)
     states, last = constant_scan(decay.flatten(), products.flatten(2), h0)
-    return states.view(products.shape), last.view(products.shape[:1] + products.shape[2:])
+    one = products.shape[:1] + products.shape[2:]
+    return states.view(products.shape), last.view(one)
 
 
 def implicit_weight(
-    states: Float[Tensor, "... head features features"], C: Float[Tensor, "head features features"]
+    states: Float[Tensor, "... head features features"],
+    C: Float[Tensor, "head features features"],
 ) -> Float[Tensor, "... features features"]:
-    """-E: the weights of the implicit model after all steps, from the accumulators of all heads."""
+    """-E: weights of the implicit model after all steps, from all accumulators."""
     heads = C @ states
     E = heads[..., 0, :, :]
     for k in range(1, len(C), 2):
@@ -100,9 +104,10 @@ def implicit_weight(
 
 
 def predictions(
-    weight: Float[Tensor, "... features features"], direction: Float[Tensor, "... features"]
+    weight: Float[Tensor, "... features features"],
+    direction: Float[Tensor, "... features"],
 ) -> Float[Tensor, "... features"]:
-    """The implicit model applied to what the gate has picked: -(C Z) o for one head."""
+    """The implicit model on what the gate has picked: -(C Z) o for one head."""
     return (weight @ direction.unsqueeze(-1)).squeeze(-1)
 
 

@@ -153,8 +153,8 @@ class StreamBlock(nn.Module):
         Parameters
         ----------
         v, gap
-            Features, and distances >= 0 along the scanned coordinate, padded at the end. With step "learned"
-            the distances are not looked at.
+            Features, and distances >= 0 along the scanned coordinate, padded at the
+            end. With step "learned" the distances are not looked at.
         carried
             What an earlier call returned; the sequence goes on from there.
 
@@ -166,19 +166,18 @@ class StreamBlock(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit, what is carried is not of this block, or a gap is negative, not a number or
-            above 2^100; names the first.
+            If shapes do not fit, what is carried is not of this block, or a gap is
+            negative, not a number or above 2^100; names the first.
         TypeError
             If dtypes are not that of the block.
         """
         self._check(v, gap, carried)
         normed, (to_x, to_z) = self.norm(v), self.in_proj.chunk(2)
-        x, z = (
-            linear(normed, to_x),
-            linear(normed, to_z),
-        )  # of one product, the gradients would be put together
+        # two products: of a single one, the gradients would have to be put together
+        x, z = linear(normed, to_x), linear(normed, to_z)
         x, window = self._convolved(x, None if carried is None else carried.window)
-        p, B, C = linear(x, self.x_proj).split((self.rank, self.d_state, self.d_state), dim=2)
+        sizes = (self.rank, self.d_state, self.d_state)
+        p, B, C = linear(x, self.x_proj).split(sizes, dim=2)
         learned = x  # of its shape, if there is none
         if self.learns_step:
             learned = functional.softplus(linear(p, self.dt_proj) + self.dt_bias)
@@ -186,13 +185,17 @@ class StreamBlock(nn.Module):
         A, h0 = -torch.exp(self.A_log), None if carried is None else carried.state
         x, B, C = x.contiguous(), B.contiguous(), C.contiguous()
         if self.step == "coordinate":
-            y, state = coordinate_scan(x, gap, self.rate, gain, A, B, C, self.D, h0=h0, rule=rule)
+            y, state = coordinate_scan(
+                x, gap, self.rate, gain, A, B, C, self.D, h0=h0, rule=rule
+            )  # fmt: skip
         else:
-            same = self.discretization in ("mamba", "zoh", "bilinear")
+            # the step of the decay is also that of the input, but for these two
+            own = self.discretization in ("dirac", "async")
             y, state = selective_scan(
-                x, gain, A, B, C, self.D, delta_a=None if same else learned, h0=h0, rule=rule
+                x, gain, A, B, C, self.D, delta_a=learned if own else None, h0=h0, rule=rule
             )
-        return v + linear(y * functional.silu(z), self.out_proj), BlockState(state, window)
+        out = linear(y * functional.silu(z), self.out_proj)
+        return v + out, BlockState(state, window)
 
     def _check(self, v: Tensor, gap: Tensor, carried: BlockState | None) -> None:
         """Shapes and dtypes; values of gaps are looked at by the scan."""
