@@ -1061,7 +1061,7 @@ record(
 
 # %%
 def average_sine(query):
-    """The best answer of all that do not look at the examples: E[y | x] over tasks."""
+    """The best answer that does not look at the examples: E[y | x] over tasks."""
     many = sine_tasks(
         40_000, context=1, correlated_keys=correlated_keys, generator=seeded(40_003)
     )

@@ -191,9 +191,10 @@ class StreamBlock(nn.Module):
         else:
             # the step of the decay is also that of the input, but for these two
             own = self.discretization in ("dirac", "async")
+            delta_a = learned if own else None
             y, state = selective_scan(
-                x, gain, A, B, C, self.D, delta_a=learned if own else None, h0=h0, rule=rule
-            )
+                x, gain, A, B, C, self.D, delta_a=delta_a, h0=h0, rule=rule
+            )  # fmt: skip
         out = linear(y * functional.silu(z), self.out_proj)
         return v + out, BlockState(state, window)
 
