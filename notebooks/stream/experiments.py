@@ -557,7 +557,7 @@ model, test = learned_space["STREAM"], load("test", seeds[0])
 kind = "Connector_Dsub" if "Connector_Dsub" in test.classes else test.classes[0]
 one = int(np.flatnonzero(test.labels == test.classes.index(kind))[0])
 cloud = test.points[one].astype(float)
-source = int(np.argsort(cloud[:, 0])[len(cloud) // 5])
+source = int(np.argsort(cloud[:, 0], kind="stable")[len(cloud) // 5])
 if step == "coordinate":
     rates = np.quantile(model.blocks[0].rate.detach().double(), (0.1, 0.5, 0.9))
 else:

@@ -116,7 +116,7 @@ record(
 figure = plt.figure(figsize=(8.6, 4.0))
 axis = figure.add_subplot(1, 2, 1)
 x, y, z = cloud[0].T
-far_first = np.argsort(-y.numpy())
+far_first = np.argsort(-y.numpy(), kind="stable")
 axis.scatter(
     (x + 0.45 * y)[far_first],
     (z + 0.35 * y)[far_first],
@@ -630,7 +630,7 @@ plt.show()
 # comes from: `step` is `coordinate` for STREAM and `learned` for Mamba.
 
 # %%
-show_code(StreamBlock.forward)
+show_code(StreamBlock._run)
 
 # %% [markdown]
 # ```{margin} Initial rates

@@ -89,13 +89,7 @@ def loss_of_gains(
     gains: Float[Tensor, "context features"],
     moments: Moments,
 ) -> Float[Tensor, ""]:
-    """L(g); differentiable in the gains.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
-    """
+    """L(g); differentiable in the gains. Shapes that do not fit are refused."""
     S, M = moments
     square = "features features"
     axes(gains=(gains, "context features"), second=(S, square), fourth=(M, square))

@@ -172,6 +172,12 @@ class StreamBlock(nn.Module):
             If dtypes are not that of the block.
         """
         self._check(v, gap, carried)
+        return self._run(v, gap, carried)
+
+    def _run(
+        self, v: Tensor, gap: Tensor, carried: BlockState | None
+    ) -> tuple[Tensor, BlockState]:  # fmt: skip
+        """`forward` with arguments that were looked at."""
         normed, (to_x, to_z) = self.norm(v), self.in_proj.chunk(2)
         # two products: of a single one, the gradients would have to be put together
         x, z = linear(normed, to_x), linear(normed, to_z)
