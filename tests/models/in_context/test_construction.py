@@ -19,12 +19,7 @@ from eventbook.models.in_context.construction import (
 from eventbook.models.in_context.oracle import answers, gradient_descent
 from eventbook.models.in_context.tasks import vector_tasks
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def some(count=6, **sizes):

@@ -16,12 +16,7 @@ from eventbook.models.in_context.oracle import (
 )
 from eventbook.models.in_context.tasks import Tasks, half_square, vector_tasks
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def some(count=5, **sizes):

@@ -219,30 +219,6 @@ def test_first_weights_come_from_the_generator_alone(name):
 # --- bad input ---------------------------------------------------------------------------------------------
 
 
-def with_one(value: float) -> torch.Tensor:
-    points = clouds(9)
-    points[1, 3, 2] = value
-    return points
-
-
-@pytest.mark.parametrize(
-    ("points", "error", "message"),
-    [
-        (with_one(np.nan), ValueError, r"points must be finite, got nan at \[1, 3, 2\]"),
-        (with_one(np.inf), ValueError, r"points must be finite, got inf at \[1, 3, 2\]"),
-        (clouds(9)[0], ValueError, r"points must be \(batch, point, axis\), got \(9, 3\)"),
-        (clouds(9)[..., :2], ValueError, r"points must be \(batch, point, 3\), .*, got \(2, 9, 2\)"),
-        (clouds(0), ValueError, r"points must be .* at least one a cloud, got \(2, 0, 3\)"),
-        (clouds(9).long(), TypeError, "points must be float32 or float64, got int64"),
-    ],
-)
-@pytest.mark.parametrize("make", BOTH)
-def test_bad_points_get_one_clear_line(make, points, error, message):
-    with pytest.raises(error, match=message) as caught:
-        make()(points)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(("patches", "neighbours", "least"), [(5, 4, 5), (2, 7, 7)])
 def test_clouds_of_too_few_points_have_no_patches(patches, neighbours, least):
     made = pointmamba(patches=patches, neighbours=neighbours)
