@@ -217,8 +217,7 @@ def scores_of(model: Any, streams: Sequence[Stream], batch_size: int = 64) -> ND
     """
     if not len(streams):
         raise ValueError("streams must be at least one, got none")
-    if whole(batch_size, "batch_size") < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    whole(batch_size, "batch_size", 1)
     training = model.training
     model.eval()
     order = np.argsort(_lengths(streams), kind="stable")

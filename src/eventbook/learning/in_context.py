@@ -71,8 +71,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, least in {"steps": 1, "batch_size": 1, "passes_per_batch": 1, "seed": 0}.items():
-            if whole(getattr(self, name), name) < least:
-                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+            whole(getattr(self, name), name, least)
         for name in ("lr", "ssm_lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
@@ -130,8 +129,7 @@ def train_in_context(
     for method in ("predict", "parameter_groups"):
         if not callable(getattr(model, method, None)):
             raise TypeError(f"model must have a method {method}, got {type(model).__name__}")
-    if whole(every, "every") < 0:
-        raise ValueError(f"every must be >= 0, got {every}")
+    whole(every, "every", 0)
     optimizer = torch.optim.AdamW(model.parameter_groups(recipe.lr, recipe.ssm_lr, recipe.weight_decay))
     rates = [group["lr"] for group in optimizer.param_groups]
     generator = Generator().manual_seed(recipe.seed)

@@ -53,8 +53,7 @@ class EventGRU(nn.Module):
         super().__init__()
         sizes = {"n_tokens": n_tokens, "n_classes": n_classes, "d_model": d_model, "hidden_size": hidden_size}
         for name, size in sizes.items():
-            if whole(size, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {size}")
+            whole(size, name, 1)
         self.n_tokens, self.gap_feature = n_tokens, gap_feature
         self.embedding = nn.Parameter(torch.randn(n_tokens, d_model) * d_model**-0.5)
         self.gru = nn.GRU(d_model + gap_feature, hidden_size, batch_first=True)

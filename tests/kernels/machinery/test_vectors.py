@@ -81,6 +81,11 @@ def copy_part(a, out, start, n):
 
 
 @kernel()
+def copy_first(a, out, start, n):
+    v.store_first(out, start, n, v.load_first(a, start, n))
+
+
+@kernel()
 def swap_pairs(a, out, n):
     real, imaginary = v.load_pairs_part(a, 0, n)
     v.store_pairs_part(out, 0, n, imaginary, real)
@@ -90,10 +95,12 @@ def swap_pairs(a, out, n):
 @pytest.mark.parametrize("n", range(LANES + 1))
 def test_parts_touch_the_first_lanes_only(n):
     a = np.arange(1, 41, dtype=np.float32)
-    out = np.full(40, -1, np.float32)
-    copy_part(a, out, 3, n)
-    assert np.array_equal(out[3 : 3 + n], a[3 : 3 + n])
-    assert (np.delete(out, slice(3, 3 + n)) == -1).all()
+    out = np.empty(40, np.float32)
+    for copy in (copy_part, copy_first):
+        out[:] = -1
+        copy(a, out, 3, n)
+        assert np.array_equal(out[3 : 3 + n], a[3 : 3 + n])
+        assert (np.delete(out, slice(3, 3 + n)) == -1).all()
     out[:] = -1
     total = swap_pairs(a, out, n)
     assert np.array_equal(out[: 2 * n].reshape(-1, 2), a[: 2 * n].reshape(-1, 2)[:, ::-1])

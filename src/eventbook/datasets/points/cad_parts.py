@@ -21,13 +21,13 @@ Source: KiCad packages3D 6.0.10, by ``data/build_cad_parts.py``; the split is ou
 """
 
 import io
-import operator
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from eventbook.datasets.options import whole
 from eventbook.datasets.points.point_clouds import PointClouds
 from eventbook.datasets.storage.errors import DataError
 from eventbook.datasets.storage.store import read_dataset
@@ -81,11 +81,7 @@ def load_cad_parts(
         raise DataError(f"split: expected 'train', 'valid' or 'test', got {split!r}")
     if by not in ("family", "random"):
         raise DataError(f"by: expected 'family' or 'random', got {by!r}")
-    seed, fold = (_whole(value, name) for value, name in ((seed, "seed"), (fold, "fold")))
-    if seed < 0:
-        raise DataError(f"seed: expected 0 or above, got {seed}")
-    if not 0 <= fold < PARTS:
-        raise DataError(f"fold: expected 0..{PARTS - 1}, got {fold}")
+    seed, fold = whole(seed, "seed", 0), whole(fold, "fold", 0, PARTS - 1)
     (content,), source = read_dataset("cad_parts", ["cad_parts/kicad_parts.npz"])
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         points, labels, families = stored["points"], stored["label"].astype(np.int64), stored["family"]
@@ -149,10 +145,3 @@ def _shuffled_within(
         here = labels == label
         mixed[here] = random.permutation(of[here])
     return mixed
-
-
-def _whole(value: int, name: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise DataError(f"{name}: expected a whole number, got {value!r}") from None

@@ -24,7 +24,6 @@ Sources: Cramer et al. 2020 (SHD, SSC); Amir et al. 2017 (DVS128 Gesture); Orcha
 tonic 1.7.
 """
 
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eventbook.datasets.options import whole
 from eventbook.datasets.storage.errors import DataError
 from eventbook.datasets.storage.extras import extra_module
 from eventbook.datasets.storage.folders import find_folder
@@ -168,14 +168,7 @@ def _order(dataset: Any) -> NDArray[np.int64]:
 def _drawn(total: int, count: int | None, seed: int) -> NDArray[np.int64]:
     if count is None:
         return np.arange(total)
-    try:
-        count, seed = operator.index(count), operator.index(seed)
-    except TypeError:
-        raise DataError(f"count, seed: expected whole numbers, got {count!r} and {seed!r}") from None
-    if not 1 <= count <= total:
-        raise DataError(f"count: expected 1..{total}, got {count}")
-    if seed < 0:
-        raise DataError(f"seed: expected 0 or above, got {seed}")
+    count, seed = whole(count, "count", 1, total), whole(seed, "seed", 0)
     return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
 
 

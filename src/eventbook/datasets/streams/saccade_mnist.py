@@ -20,7 +20,6 @@ Sources: LeCun et al. 1998 (MNIST); Orchard et al. 2015 (N-MNIST).
 
 import hashlib
 import math
-import operator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventbook.datasets.mnist import LabelledImages, load_mnist
+from eventbook.datasets.options import whole
 from eventbook.datasets.storage.errors import DataError
 from eventbook.datasets.streams.encoded_cache import cached
 from eventbook.datasets.streams.event_digits import DIGITS
@@ -85,9 +85,7 @@ def load_saccade_mnist(
     >>> len(digits), digits.n_tokens, digits.labels.tolist()
     (2, 2312, [7, 2])
     """
-    saccades = _whole(saccades, "saccades")
-    if not 1 <= saccades <= SACCADES:
-        raise DataError(f"saccades: expected 1..{SACCADES}, got {saccades}")
+    saccades = whole(saccades, "saccades", 1, SACCADES)
     if stamps not in ("interpolated", "grid"):
         raise DataError(f"stamps: expected 'interpolated' or 'grid', got {stamps!r}")
     try:
@@ -134,10 +132,8 @@ def _images(split: str) -> LabelledImages:
 
 
 def _range(images: LabelledImages, first: int, count: int | None) -> range:
-    first = _whole(first, "first")
-    if not 0 <= first < len(images):
-        raise DataError(f"first: expected 0..{len(images) - 1}, got {first}")
-    count = len(images) - first if count is None else _whole(count, "count")
+    first = whole(first, "first", 0, len(images) - 1)
+    count = len(images) - first if count is None else whole(count, "count")
     if not 1 <= count <= len(images) - first:
         raise DataError(f"count: expected 1..{len(images) - first} images from {first} on, got {count}")
     return range(first, first + count)
@@ -169,10 +165,3 @@ def _encoded(images: NDArray[np.uint8], threshold: float, stamps: Stamps) -> dic
         "images": hashlib.sha256(images.tobytes()).hexdigest(),
     }
     return cached("saccades", key, compute)
-
-
-def _whole(value: int, name: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise DataError(f"{name}: expected a whole number, got {value!r}") from None

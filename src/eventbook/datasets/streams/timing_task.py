@@ -26,11 +26,10 @@ h          share of the duration of the first half          0.35 (quick) or 0.65
 Source: derived.
 """
 
-import operator
-
 import numpy as np
 from numpy.typing import NDArray
 
+from eventbook.datasets.options import whole
 from eventbook.datasets.storage.errors import DataError
 from eventbook.datasets.storage.store import Source
 from eventbook.datasets.streams.event_streams import EventStreams
@@ -84,8 +83,8 @@ def timing_task(count: int, seed: int, *, grid: int = 1, noise: int = NOISE) -> 
     >>> sorted(streams.labels.tolist()) == sorted(2 * list(range(8)))
     True
     """
-    count, seed = _whole(count, "count", 1), _whole(seed, "seed", 0)
-    grid, noise = _whole(grid, "grid", 1), _whole(noise, "noise", 0)
+    count, seed = whole(count, "count", 1), whole(seed, "seed", 0)
+    grid, noise = whole(grid, "grid", 1), whole(noise, "noise", 0)
     if grid > DURATION[1]:
         raise DataError(f"grid: expected at most {DURATION[1]:.0f} us, the longest stream, got {grid}")
     eights = -(-count // len(CLASSES))
@@ -127,13 +126,3 @@ def _stream(
     time = duration * np.concatenate([warped, random.random(n_noise)])
     order = np.argsort(time, kind="stable")
     return token[order].astype(np.int64), np.ceil(time[order]).astype(np.int64)
-
-
-def _whole(value: int, name: str, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise DataError(f"{name}: expected a whole number, got {value!r}") from None
-    if number < least:
-        raise DataError(f"{name}: expected {least} or above, got {number}")
-    return number

@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 MOST_EVENTS = 20_000_000  # of one signal or image: some seconds, and some gigabytes of memory
 
 
-def whole(value: Any, name: str) -> int:
-    """The number as an int; TypeError if it is none of Python's or NumPy's integers."""
+def whole(value: Any, name: str, least: int | None = None) -> int:
+    """The number as an int.
+
+    Raises
+    ------
+    TypeError
+        If it is none of Python's or NumPy's integers.
+    ValueError
+        If it is below `least`.
+    """
     try:
-        return operator.index(value)
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    return number
 
 
 def column(values: Any, name: str, like: NDArray[Any] | None = None) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ special case in the arithmetic: `load_part` and `store_part` touch the first n l
 | `splat(x)` | x in all lanes |
 | `load(a, i)`, `store(a, i, v)` | a[i : i + 16] |
 | `load_part(a, i, n)`, `store_part(a, i, n, v)` | a[i : i + n] for n <= 16, other lanes 0 |
+| `load_first(a, i, n)`, `store_first(a, i, n, v)` | the same; all 16 as quickly as `load` and `store` |
 | `load_pairs(a, i)`, `store_pairs(a, i, even, odd)` | a[i : i + 32] of interleaved pairs, as (even, odd) |
 | `load_pairs_part`, `store_pairs_part` | the same for n <= 16 pairs |
 | `stream(a, i, v)`, `stream_pairs(a, i, even, odd)` | as `store`, past the cache; a[i] aligned to 64 bytes |
@@ -433,6 +434,23 @@ def store_part(typingctx, a, i, n, v):
         return context.get_dummy_value()
 
     return types.void(a, types.intp, types.intp, float32x16), codegen
+
+
+@kernel(inline=True)
+def load_first(a, i, n):
+    """a[i : i + n] in the first n <= 16 lanes; a plain `load` where n is 16, in most turns of a loop."""
+    if n == LANES:
+        return load(a, i)
+    return load_part(a, i, n)
+
+
+@kernel(inline=True)
+def store_first(a, i, n, v):
+    """a[i : i + n] = the first n <= 16 lanes; a plain `store` where n is 16."""
+    if n == LANES:
+        store(a, i, v)
+    else:
+        store_part(a, i, n, v)
 
 
 @intrinsic

@@ -44,28 +44,11 @@ from eventbook.kernels.machinery.tensors import (
     same_dtype,
 )
 from eventbook.kernels.machinery.threads import over_batch
-from eventbook.kernels.machinery.vectors import LANES, load, load_part, scratch, splat, store, store_part
+from eventbook.kernels.machinery.vectors import LANES, load, load_first, scratch, splat, store, store_first
 
 FLUSH = 64  # elements of time that are summed in single precision
 _ONE = np.float32(1)
 Sequence = Float[Tensor, "batch time channel"]
-
-
-@kernel(inline=True)
-def _load(a, i, n):
-    """a[i : i + n] for n <= 16."""
-    if n == LANES:
-        return load(a, i)
-    return load_part(a, i, n)
-
-
-@kernel(inline=True)
-def _store(a, i, n, v):
-    """a[i : i + n] = v for n <= 16."""
-    if n == LANES:
-        store(a, i, v)
-    else:
-        store_part(a, i, n, v)
 
 
 @kernel(inline=True)
@@ -74,7 +57,11 @@ def _sum(x, before, t, d, n, width, taps, padded, weights):
     total = load(weights, taps * padded + d)
     for k in range(taps):
         at = t - taps + 1 + k
-        source = _load(x, at * width + d, n) if at >= 0 else _load(before, (at + taps - 1) * width + d, n)
+        source = (
+            load_first(x, at * width + d, n)
+            if at >= 0
+            else load_first(before, (at + taps - 1) * width + d, n)
+        )
         total = total + source * load(weights, k * padded + d)
     return total
 
@@ -90,7 +77,7 @@ def _forward(x, before, y, weights, width, taps):
             for d in range(0, width, LANES):
                 n = min(LANES, width - d)
                 c = _sum(now, earlier, t, d, n, width, taps, padded, weights)
-                _store(out, t * width + d, n, c * logistic(c))
+                store_first(out, t * width + d, n, c * logistic(c))
 
 
 @kernel()
@@ -111,13 +98,13 @@ def _backward(g, x, before, x_gradient, before_gradient, sums, weights, width, t
                 if t >= 0:
                     c = _sum(now, earlier, t, d, n, width, taps, padded, weights)
                     s = logistic(c)
-                    r = _load(arriving, t * width + d, n) * s * (c * (_ONE - s) + _ONE)
+                    r = load_first(arriving, t * width + d, n) * s * (c * (_ONE - s) + _ONE)
                     for k in range(taps):
                         at, i = t - taps + 1 + k, k * padded + d
                         source = (
-                            _load(now, at * width + d, n)
+                            load_first(now, at * width + d, n)
                             if at >= 0
-                            else _load(earlier, (at + taps - 1) * width + d, n)
+                            else load_first(earlier, (at + taps - 1) * width + d, n)
                         )
                         store(partial, i, load(partial, i) + r * source)
                     store(partial, taps * padded + d, load(partial, taps * padded + d) + r)
@@ -127,9 +114,9 @@ def _backward(g, x, before, x_gradient, before_gradient, sums, weights, width, t
                     i = (t + taps + j) % taps * padded + d
                     falling = falling + load(reached, i) * load(weights, (taps - 1 - j) * padded + d)
                 if t >= 0:
-                    _store(to_x, t * width + d, n, falling)
+                    store_first(to_x, t * width + d, n, falling)
                 else:
-                    _store(to_before, (t + taps - 1) * width + d, n, falling)
+                    store_first(to_before, (t + taps - 1) * width + d, n, falling)
             if t % FLUSH == 0 and t >= 0:
                 for i in range(weights.size):
                     total[i] += partial[i]

@@ -49,11 +49,11 @@ from eventbook.kernels.machinery.vectors import (
     announce_store,
     lane_sum,
     load,
-    load_part,
+    load_first,
     scratch,
     splat,
     store,
-    store_part,
+    store_first,
     where,
 )
 
@@ -95,29 +95,12 @@ def unpack(packed, x):
 
 
 @kernel(inline=True)
-def _load(a, i, n):
-    """a[i : i + n] for n <= 16."""
-    if n == LANES:
-        return load(a, i)
-    return load_part(a, i, n)
-
-
-@kernel(inline=True)
-def _store(a, i, n, v):
-    """a[i : i + n] = v for n <= 16."""
-    if n == LANES:
-        store(a, i, v)
-    else:
-        store_part(a, i, n, v)
-
-
-@kernel(inline=True)
 def step_of(kind, delta, steps, at, n, gap, t, rate, d):
     """Step of the state for the 16 channels from d on; `steps` and `gap` are of one batch row."""
     if len(kind) == 0:
         return delta
     if len(kind) == 1:
-        return _load(steps, at, n)
+        return load_first(steps, at, n)
     return load(rate, d) * gap[t]
 
 
@@ -183,7 +166,7 @@ def forward(u, delta, steps, gap, b, c, y, state, checkpoints, kind, rule, rate,
                     announce_load(x_in, at + ahead)
                     announce_load(delta_in, at + ahead)
                     announce_store(out, at + ahead)
-                    x, dt = _load(x_in, at, n), _load(delta_in, at, n)
+                    x, dt = load_first(x_in, at, n), load_first(delta_in, at, n)
                     step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
                     drive, total = dt * x, x * load(skip, d)
                     for k in range(states):
@@ -194,7 +177,7 @@ def forward(u, delta, steps, gap, b, c, y, state, checkpoints, kind, rule, rate,
                         h = _decay(rule, step, a) * load(carry, i) + drive * to_state[bt + k]
                         store(carry, i, h)
                         total = total + h * from_state[bt + k]
-                    _store(out, at, n, total)
+                    store_first(out, at, n, total)
 
 
 @kernel()
@@ -234,9 +217,9 @@ def backward(
                     announce_load(arriving, at)
                     announce_load(x_in, at - ahead)
                     announce_load(delta_in, at - ahead)
-                    dt = _load(delta_in, at, n)
+                    dt = load_first(delta_in, at, n)
                     step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
-                    incoming = _load(x_in, at, n)
+                    incoming = load_first(x_in, at, n)
                     drive = dt * incoming
                     for k in range(states):
                         i, a = now + k * LANES, load(a2, base + k * LANES)
@@ -249,9 +232,9 @@ def backward(
                 for_skip, for_rate = splat(np.float32(0)), splat(np.float32(0))
                 for t in range(last - 1, first - 1, -1):
                     at, bt, now = t * width + d, t * states, (t - first) * size
-                    dt = _load(delta_in, at, n)
+                    dt = load_first(delta_in, at, n)
                     step = step_of(kind, dt, given, at, n, gaps, t, rate, d)
-                    incoming, gy = _load(x_in, at, n), _load(arriving, at, n)
+                    incoming, gy = load_first(x_in, at, n), load_first(arriving, at, n)
                     drive = dt * incoming
                     # mamba: one sum of s B serves u and delta; other rules: a sum each
                     to_drive, to_gain, to_step = (
@@ -289,17 +272,17 @@ def backward(
                     if len(rule) == 0:
                         to_gain = to_drive
                         to_drive = to_drive * dt
-                    _store(to_u, at, n, to_drive + gy * load(skip, d))
+                    store_first(to_u, at, n, to_drive + gy * load(skip, d))
                     own = to_gain * incoming
                     if len(kind) == 0:
                         own = own + to_step
                     elif len(kind) == 1:
-                        _store(to_steps, at, n, to_step)
+                        store_first(to_steps, at, n, to_step)
                     else:
                         i = (t - first) * LANES
                         store(for_gap, i, load(for_gap, i) + to_step * load(rate, d))
                         for_rate = for_rate + to_step * gaps[t]
-                    _store(to_delta, at, n, own)
+                    store_first(to_delta, at, n, own)
                 for k in range(size):
                     total[base + k] += for_a[k]
                 store(for_a, 0, for_skip)

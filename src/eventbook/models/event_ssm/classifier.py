@@ -137,8 +137,7 @@ class EventSSM(nn.Module):
     def __init__(self, config: EventSSMConfig, *, generator: Generator | None = None) -> None:
         super().__init__()
         for name in ("n_tokens", "n_classes", "d_model", "stages", "layers", "stride", "expansion"):
-            if whole(getattr(config, name), name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(config, name)}")
+            whole(getattr(config, name), name, 1)
         for name, known in (("head", HEADS), ("alignment", get_args(Alignment))):
             if getattr(config, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(config, name)!r}")

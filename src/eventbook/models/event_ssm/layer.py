@@ -127,8 +127,7 @@ class EventSSMLayer(nn.Module):
             if word not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
         for name, size in (("d_in", d_in), ("d_out", d_out), ("stride", stride)):
-            if whole(size, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {size}")
+            whole(size, name, 1)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in 0..1, below 1, got {dropout}")
         self.d_in, self.d_out, self.d_state = d_in, d_out, d_state

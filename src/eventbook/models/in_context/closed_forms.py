@@ -40,8 +40,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
-from eventbook.models.in_context.construction import at_least_one
 
 UNIFORM_KURTOSIS = 9 / 5
 
@@ -80,7 +80,7 @@ def uniform_moments(features: int, input_range: float = 1.0) -> Moments:
     ValueError
         If there are no features, or the range is not finite and > 0.
     """
-    eye = torch.eye(at_least_one(features, "features"), dtype=torch.float64)
+    eye = torch.eye(whole(features, "features", 1), dtype=torch.float64)
     variance = _positive(input_range=input_range)[0] ** 2 / 12
     return Moments(variance * eye, variance**2 * (features - 1 + UNIFORM_KURTOSIS) * eye)
 
@@ -104,7 +104,7 @@ def best_rate(context: int, moments: Moments) -> float:
     """eta* of one step on `context` examples; ValueError if shapes or the context do not fit."""
     S, M = moments
     axes(second=(S, "features features"), fourth=(M, "features features"))
-    N = at_least_one(context, "context")
+    N = whole(context, "context", 1)
     return float(N * (S @ S).trace() / ((S @ M).trace() + (N - 1) * (S @ S @ S).trace()))
 
 
@@ -112,7 +112,7 @@ def loss_at(eta: float, context: int, moments: Moments) -> float:
     """L(eta) for any covariance; ValueError if shapes or the context do not fit."""
     S, M = moments
     axes(second=(S, "features features"), fourth=(M, "features features"))
-    N = at_least_one(context, "context")
+    N = whole(context, "context", 1)
     square = ((S @ M).trace() + (N - 1) * (S @ S @ S).trace()) / N
     return float((S.trace() - 2 * eta * (S @ S).trace() + eta**2 * square) / 2)
 
@@ -156,7 +156,7 @@ def effective_context(decay: float, context: int) -> float:
     ValueError
         If the decay is not in (0, 1], or the context is below 1.
     """
-    at_least_one(context, "context")
+    whole(context, "context", 1)
     if not 0 < decay <= 1:
         raise ValueError(f"decay must be in (0, 1], got {decay}")
     weight = decay ** torch.arange(context, dtype=torch.float64)

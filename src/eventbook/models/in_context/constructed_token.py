@@ -24,9 +24,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 from eventbook.kernels.scans import constant_scan
-from eventbook.models.in_context.construction import at_least_one, step_scale
+from eventbook.models.in_context.construction import step_scale
 from eventbook.models.in_context.tasks import Tasks
 
 
@@ -69,7 +70,7 @@ class ConstructedTokenLayer(nn.Module):
     def __init__(self, features: int, context: int, eta: float, *, normalise_by: str = "context") -> None:
         super().__init__()
         scale = step_scale(eta, context, features, normalise_by)
-        eye = torch.eye(at_least_one(features, "features"))
+        eye = torch.eye(whole(features, "features", 1))
         self.B = nn.Parameter(torch.cat([scale * eye, 0 * eye], 1))
         self.G = nn.Parameter(torch.cat([0 * eye, eye], 1))
         self.log_decay = nn.Parameter(torch.zeros(features))

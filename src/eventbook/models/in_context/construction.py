@@ -145,7 +145,7 @@ def construction(
     TypeError
         If a size is no whole number.
     """
-    heads = 2 * at_least_one(gd_steps, "gd_steps") - 1
+    heads = 2 * whole(gd_steps, "gd_steps", 1) - 1
     scale = step_scale(eta, context, features, normalise_by)
     if not 0 < decay <= 1:
         raise ValueError(f"decay must be in (0, 1], got {decay}")
@@ -172,16 +172,9 @@ def predict(
 
 def step_scale(eta: float, context: int, features: int, normalise_by: str = "context") -> float:
     """The factor of sum y x^T in a step: eta/N, or eta/f as released; errors as `construction`."""
-    sizes = {"context": at_least_one(context, "context"), "features": at_least_one(features, "features")}
+    sizes = {"context": whole(context, "context", 1), "features": whole(features, "features", 1)}
     if normalise_by not in NORMALISATIONS:
         raise ValueError(f"normalise_by must be one of {', '.join(NORMALISATIONS)}, got {normalise_by!r}")
     if not math.isfinite(eta):
         raise ValueError(f"eta must be finite, got {eta}")
     return eta / sizes[normalise_by]
-
-
-def at_least_one(size: int, name: str) -> int:
-    """The size, if it is a whole number >= 1."""
-    if whole(size, name) < 1:
-        raise ValueError(f"{name} must be >= 1, got {size}")
-    return size

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
-from eventbook.models.in_context.construction import at_least_one
 
 VARIANCE = 1 / 12  # of U(-1/2, 1/2)
 
@@ -32,7 +32,7 @@ def principal_components(rows: Float[Tensor, "row features"], count: int) -> Flo
         If there are fewer rows or features than components, or one is not finite.
     """
     x = _centred(rows)
-    if at_least_one(count, "count") > min(x.shape):
+    if whole(count, "count", 1) > min(x.shape):
         raise ValueError(f"count must be at most {min(x.shape)}, got {count}")
     variances, basis = torch.linalg.eigh(x.mT @ x / len(x))
     basis = basis[:, variances.argsort(descending=True)[:count]]

@@ -38,13 +38,13 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 from eventbook.models.event_ssm.initialization import log_steps
 from eventbook.models.in_context.construction import (
     STRIDE,
     WIDTH,
     accumulate,
-    at_least_one,
     construction,
     implicit_weight,
     outer_products,
@@ -113,10 +113,10 @@ class GDLayer(nn.Module):
     ) -> None:
         super().__init__()
         for name, size in (("features", features), ("width", width), ("stride", stride)):
-            at_least_one(size, name)
+            whole(size, name, 1)
         if stride > width:
             raise ValueError(f"stride must be at most width = {width}, got {stride}")
-        heads = 2 * at_least_one(gd_steps, "gd_steps") - 1
+        heads = 2 * whole(gd_steps, "gd_steps", 1) - 1
         if output_map not in OUTPUT_MAPS:
             raise ValueError(f"output_map must be one of {', '.join(OUTPUT_MAPS)}, got {output_map!r}")
         self.features, self.heads, self.width, self.stride = features, heads, width, stride

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eventbook.models.in_context.construction import at_least_one, step_scale
+from eventbook.kernels.encoders.arguments import whole
+from eventbook.models.in_context.construction import step_scale
 from eventbook.models.in_context.tasks import Tasks, half_square
 
 
@@ -48,7 +49,7 @@ def gradient_descent(
     ValueError
         If shapes do not fit, steps are below 1, or as `step_scale`.
     """
-    at_least_one(steps, "steps")
+    whole(steps, "steps", 1)
     x, y = tasks.x, tasks.y
     scale = step_scale(eta, x.shape[1], x.shape[2], normalise_by)
     g = x.new_ones(x.shape[1]) if example_weight is None else example_weight
@@ -67,7 +68,7 @@ def descent_polynomial(tasks: Tasks, eta: float, steps: int) -> Float[Tensor, "t
     S_yx, S_xx = tasks.y.mT @ tasks.x, tasks.x.mT @ tasks.x
     shrink = torch.eye(S_xx.shape[1], dtype=S_xx.dtype) - scale * S_xx
     term, total = S_yx, torch.zeros_like(S_yx)
-    for _ in range(at_least_one(steps, "steps")):
+    for _ in range(whole(steps, "steps", 1)):
         total = total + term
         term = term @ shrink
     return scale * total
@@ -106,7 +107,7 @@ def best_polynomial(tasks: Tasks, steps: int) -> tuple[float, Float[Tensor, "ste
     The prediction is linear in c_0, ..., c_{K-1}, so this is a least-squares problem. Rates that belong to
     the coefficients may be complex; a layer of 2K - 1 heads does not mind.
     """
-    at_least_one(steps, "steps")
+    whole(steps, "steps", 1)
     S_yx, S_xx = tasks.y.mT @ tasks.x, tasks.x.mT @ tasks.x
     direction, columns = tasks.query[:, :, None], []
     for _ in range(steps):

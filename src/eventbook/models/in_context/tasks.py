@@ -161,7 +161,7 @@ def tasks_of_rows(
     if (broken := ~rows.isfinite().all(1)).any():
         raise ValueError(f"rows must be finite, got {int(broken.int().argmax())} as the first that is not")
     for name, size in (("count", count), ("context", context)):
-        _at_least_one(size, name)
+        whole(size, name, 1)
     chosen = torch.randint(len(rows), (count, context + 1), generator=generator)
     return _linear(rows[chosen], features, weight_scale, generator)
 
@@ -202,7 +202,7 @@ def _uniform(
 ) -> Float[Tensor, "task examples features"]:
     """Inputs of the examples and of the query."""
     for name, size in (("count", count), ("context", context), ("features", features)):
-        _at_least_one(size, name)
+        whole(size, name, 1)
     _positive(input_range, "input_range")
     return input_range * (torch.rand(count, context + 1, features, generator=generator) - 0.5)
 
@@ -212,11 +212,6 @@ def _linear(x: Tensor, outputs: int, weight_scale: float, generator: Generator |
     weight = weight_scale * torch.randn(len(x), outputs, x.shape[2], generator=generator, dtype=x.dtype)
     y = x @ weight.mT
     return Tasks(x[:, :-1], y[:, :-1], x[:, -1], y[:, -1])
-
-
-def _at_least_one(size: int, name: str) -> None:
-    if whole(size, name) < 1:
-        raise ValueError(f"{name} must be >= 1, got {size}")
 
 
 def _positive(value: float, name: str) -> None:

@@ -39,8 +39,7 @@ class PointNet(PointClassifier):
     def __init__(self, n_classes: int, width: int, *, generator: Generator | None = None) -> None:
         super().__init__()
         for name, size, least in (("n_classes", n_classes, 1), ("width", width, 2)):
-            if whole(size, name) < least:
-                raise ValueError(f"{name} must be >= {least}, got {size}")
+            whole(size, name, least)
         sizes = (3, width // 2, width, 2 * width)
         self.each = _perceptron(sizes, generator)
         self.head = nn.Sequential(
@@ -77,8 +76,7 @@ class PointMamba(PointClassifier):
     ) -> None:
         super().__init__()
         for name, size in (("patches", patches), ("neighbours", neighbours)):
-            if whole(size, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {size}")
+            whole(size, name, 1)
         config = replace(config, step="learned")
         self.config = config
         self.patches, self.neighbours = patches, neighbours

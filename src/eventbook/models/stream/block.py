@@ -102,10 +102,8 @@ class StreamBlock(nn.Module):
             if word not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
         for name, size in (("d_model", d_model), ("d_state", d_state), ("expand", expand)):
-            if whole(size, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {size}")
-        if whole(conv_width, "conv_width") < 0:
-            raise ValueError(f"conv_width must be >= 0, got {conv_width}")
+            whole(size, name, 1)
+        whole(conv_width, "conv_width", 0)
         if not 0 < rate_min <= rate_max < math.inf:
             raise ValueError(
                 f"rate_min and rate_max must be 0 < rate_min <= rate_max, got {rate_min} and {rate_max}"

@@ -57,8 +57,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_classes", "d_model", "blocks"):
-            if whole(getattr(self, name), name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+            whole(getattr(self, name), name, 1)
         if not 0 < self.unit < float("inf"):
             raise ValueError(f"unit must be > 0, got {self.unit}")
 
@@ -102,8 +101,7 @@ class StreamEvents(nn.Module):
 
     def __init__(self, n_tokens: int, config: StreamConfig, *, generator: Generator | None = None) -> None:
         super().__init__()
-        if whole(n_tokens, "n_tokens") < 1:
-            raise ValueError(f"n_tokens must be >= 1, got {n_tokens}")
+        whole(n_tokens, "n_tokens", 1)
         self.n_tokens, self.config = n_tokens, config
         width = config.d_model
         self.embedding = nn.Parameter(torch.randn(n_tokens, width, generator=generator))

@@ -170,8 +170,7 @@ def _checked_tokens(stream: TokenStream, name: str) -> TokenStream:
 
 
 def _checked_labels(labels: NDArray[np.integer], batch: int, n_classes: int) -> NDArray[np.int64]:
-    if whole(n_classes, "n_classes") < 1:
-        raise ValueError(f"n_classes must be >= 1, got {n_classes}")
+    whole(n_classes, "n_classes", 1)
     classes = column(labels, "labels")
     if len(classes) != batch:
         raise ValueError(f"labels must be as many as streams, {batch}, got {len(classes)}")
