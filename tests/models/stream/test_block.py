@@ -444,3 +444,20 @@ def test_no_elements_leave_the_state_as_it_is():
     values, after = made(v[:, :0], gap[:, :0], before)
     assert values.shape == (2, 0, 4)
     assert all(map(torch.equal, after, before))
+
+
+def test_scan_can_be_changed_by_a_subclass():
+    """Others count twice, a point itself once: far apart, where others are forgotten, nothing changes."""
+
+    class OthersTwice(StreamBlock):
+        def scan(self, x, gap, learned, B, C, h0):
+            y, state = super().scan(x, gap, learned, 2 * B, C, h0)
+            return y - (B * C).sum(2, keepdim=True) * learned * x, state
+
+    one = block()
+    other = copy.deepcopy(one)
+    other.__class__ = OthersTwice
+    v, gap = sequence(9)
+    assert relative(other(v, gap)[0], one(v, gap)[0]) > 1e-3
+    far = torch.full_like(gap, 1e5)
+    torch.testing.assert_close(other(v, far)[0], one(v, far)[0], rtol=1e-12, atol=1e-12)

@@ -185,22 +185,28 @@ class StreamBlock(nn.Module):
         learned = x  # of its shape, if there is none
         if self.learns_step:
             learned = functional.softplus(linear(p, self.dt_proj) + self.dt_bias)
-        gain, rule = self._gain(learned)
-        A, h0 = -torch.exp(self.A_log), None if carried is None else carried.state
-        x, B, C = x.contiguous(), B.contiguous(), C.contiguous()
-        if self.step == "coordinate":
-            y, state = coordinate_scan(
-                x, gap, self.rate, gain, A, B, C, self.D, h0=h0, rule=rule
-            )  # fmt: skip
-        else:
-            # the step of the decay is also that of the input, but for these two
-            own = self.discretization in ("dirac", "async")
-            delta_a = learned if own else None
-            y, state = selective_scan(
-                x, gain, A, B, C, self.D, delta_a=delta_a, h0=h0, rule=rule
-            )  # fmt: skip
+        h0 = None if carried is None else carried.state
+        y, state = self.scan(x.contiguous(), gap, learned, B.contiguous(), C.contiguous(), h0)
         out = linear(y * functional.silu(z), self.out_proj)
         return v + out, BlockState(state, window)
+
+    def scan(
+        self,
+        x: Float[Tensor, "batch time d_inner"],
+        gap: Float[Tensor, "batch time"],
+        learned: Float[Tensor, "batch time d_inner"],
+        B: Float[Tensor, "batch time d_state"],
+        C: Float[Tensor, "batch time d_state"],
+        h0: Float[Tensor, "batch d_inner d_state"] | None,
+    ) -> tuple[Float[Tensor, "batch time d_inner"], Float[Tensor, "batch d_inner d_state"]]:
+        """y and the last state: the recurrence between the products, which a subclass may change."""
+        gain, rule = self._gain(learned)
+        A = -torch.exp(self.A_log)
+        if self.step == "coordinate":
+            return coordinate_scan(x, gap, self.rate, gain, A, B, C, self.D, h0=h0, rule=rule)
+        # the step of the decay is also that of the input, but for these two
+        delta_a = learned if self.discretization in ("dirac", "async") else None
+        return selective_scan(x, gain, A, B, C, self.D, delta_a=delta_a, h0=h0, rule=rule)
 
     def _check(self, v: Tensor, gap: Tensor, carried: BlockState | None) -> None:
         """Shapes and dtypes; values of gaps are looked at by the scan."""
