@@ -47,7 +47,8 @@ rate_min: float = 0.5  # range of the initial rates, per unit
 rate_max: float = 10.0  # the other end of it
 learning_rates: list[float] = []  # if several, validation chooses; empty: as recorded
 rate_epochs: int = 10  # passes of each in the search
-timing_steps: int = 150  # steps on the timing-only task
+timing_steps: int = 120  # steps on the timing-only task
+long_steps: int = 0  # of networks that are told the gap; 0: recorded results
 event_unit: float = 100.0  # milliseconds that count as 1
 part_set: str = "cad_parts"  # or modelnet40, scanobjectnn: your own copy
 split: str = "family"  # or random: the inflated control
@@ -56,12 +57,13 @@ test_points: list[int] = []  # in the test of other numbers; empty: recorded res
 scan_axes: list[int] = [0, 1, 2]  # axes that are scanned
 rotate: bool = False  # turn parts at random, in training and tests
 part_rates: list[float] = [0.5, 100.0]  # range of the initial rates; a part is 2 long
-part_epochs: int = 5  # passes over the parts
+part_epochs: int = 4  # passes over the parts
+pass_counts: list[int] = []  # other numbers of passes; empty: recorded results
 all_models: bool = False  # also those that take long
 event_set: str = "spoken_digits"  # or shd, ssc, dvs128, nmnist: your own copy
 delta_threshold: float = 0.25  # levels of our encoding, standard deviations
 word_width: int = 32  # features of an event there
-word_epochs: int = 2  # passes over the spoken digits
+word_epochs: int = 1  # passes over the spoken digits
 eye_images: int = 600  # training images of the saccades
 eye_epochs: int = 1  # passes over them
 eye_unit: float = 10.0  # milliseconds that count as 1 there
@@ -95,7 +97,12 @@ from eventbook.kernels.encoders import collate, tokens_of
 from eventbook.learning.classification import Training, accuracy, scores_of, train
 from eventbook.models.event_ssm import EventSSM, EventSSMConfig
 from eventbook.models.event_ssm.augmentation import SHD
-from eventbook.models.stream import StreamConfig, StreamEvents, StreamPoints
+from eventbook.models.stream import (
+    StreamBlock,
+    StreamConfig,
+    StreamEvents,
+    StreamPoints,
+)
 from eventbook.models.stream.baselines import PointMamba, PointNet
 
 torch.set_num_threads(1)
@@ -216,6 +223,28 @@ for name, config in networks.items():
     labels, fewer = timing["test"].labels, thinned(timing["test"])
     timing_runs[name] = [accuracy(m, timing["test"], labels) for m in trained]
     thin_runs[name] = [accuracy(m, fewer, labels) for m in trained]
+
+LONG = {  # changes of the network that is told the gap
+    "told the gap": {},
+    "told, convolution, doubled width": {"conv_width": 4, "expand": 2},
+}
+
+
+def timing_long(change, seed):
+    """Accuracy of a network that is told the gap, after long training."""
+    model = timing_model(replace(networks["learned, told the gap"], **change), seed)
+    fit("timing-long", model, timing, Training(steps=long_steps, seed=seed))
+    return accuracy(model, timing["test"], timing["test"].labels)
+
+
+if long_steps:
+    long_runs = {
+        name: [timing_long(change, seed) for seed in seeds]
+        for name, change in LONG.items()
+    }
+    keep(st_long_runs=long_runs, st_long_steps=long_steps)
+else:
+    long_runs = full.get("st_long_runs", {})
 
 # %%
 whole = {name: 100 * np.mean(runs) for name, runs in timing_runs.items()}
@@ -411,16 +440,31 @@ for name, found in search.items():
 part_runs = {name: [] for name in BUILDERS}  # by seed
 family_runs = {name: [] for name in BUILDERS}
 dense_runs = {name: [] for name in BUILDERS}  # by seed, for each number of points
-scaled_runs = []  # of STREAM, by seed, for each number of points
+scaled_runs = {"STREAM": [], "learned step": []}  # the same, input scaled
+others_runs = []  # of STREAM, the input of other points scaled
 learned_space = {}
 
 
-def with_input(model, factor):
-    """Take every element in so many times as strongly: B times a factor."""
-    with torch.no_grad():
-        for block in model.blocks:
-            block.x_proj[block.rank : block.rank + block.d_state] *= factor
-    return model
+class Stronger(StreamBlock):
+    """Takes in its input `factor` times as strongly, or only that of other points."""
+
+    factor, others = 1.0, False
+
+    def scan(self, x, gap, learned, B, C, h0):
+        y, state = super().scan(x, gap, learned, self.factor * B, C, h0)
+        if self.others:  # what a point adds to its own sum stays as it is
+            y = y - (self.factor - 1) * (B * C).sum(2, keepdim=True) * learned * x
+        return y, state
+
+
+def accuracy_scaled(model, test, count, others=False):
+    """Accuracy with so many points, the input scaled by the ratio of the numbers."""
+    for block in model.blocks:
+        block.__class__, block.factor, block.others = Stronger, points / count, others
+    right = accuracy(model, looked_at(test.points, count), test.labels)
+    for block in model.blocks:
+        block.__class__ = StreamBlock
+    return right
 
 
 for name in BUILDERS:
@@ -439,13 +483,24 @@ for name in BUILDERS:
         each = [hits[points][families == family].mean() for family in set(families)]
         family_runs[name].append(float(np.mean(each)))
         learned_space.setdefault(name, model)
-        if name == "STREAM" and test_points:
-            scaled_runs.append([])
-            for count in test_points:
-                stronger = with_input(model, points / count)
-                seen = looked_at(test.points, count)
-                scaled_runs[-1].append(accuracy(stronger, seen, test.labels))
-                with_input(model, count / points)
+        if name in scaled_runs:
+            scaled = [accuracy_scaled(model, test, count) for count in test_points]
+            scaled_runs[name].append(scaled)
+        if name == "STREAM" and discretization == "mamba":
+            others_runs.append(
+                [accuracy_scaled(model, test, count, True) for count in test_points]
+            )
+
+pass_runs = {}  # by number of passes, by seed
+for name in (
+    ("STREAM", "learned step", "learned, told the gap") if pass_counts else ()
+):
+    pass_runs[name] = {str(count): [] for count in pass_counts}
+    for count, seed in [(count, seed) for count in pass_counts for seed in seeds]:
+        model, test = learn(name, seed, chosen[name], count), load("test", seed)
+        seen = looked_at(test.points, points)
+        pass_runs[name][str(count)].append(accuracy(model, seen, test.labels))
+    pass_runs[name][str(part_epochs)] = part_runs[name]
 
 
 # %% [markdown]
@@ -485,7 +540,10 @@ if test_points:
         st_dense_runs=dense_runs,
         st_dense_counts=test_points,
         st_scaled_runs=scaled_runs,
+        st_others_runs=others_runs,
     )
+if pass_counts:
+    keep(st_pass_runs=pass_runs)
 
 # %% tags=["hide-input"]
 parts_of = {name: 100 * np.mean(r) for name, r in part_runs.items() if r}
