@@ -492,9 +492,7 @@ for name in BUILDERS:
             )
 
 pass_runs = {}  # by number of passes, by seed
-for name in (
-    ("STREAM", "learned step", "learned, told the gap") if pass_counts else ()
-):
+for name in ("STREAM", "learned step") if pass_counts else ():
     pass_runs[name] = {str(count): [] for count in pass_counts}
     for count, seed in [(count, seed) for count in pass_counts for seed in seeds]:
         model, test = learn(name, seed, chosen[name], count), load("test", seed)
