@@ -98,7 +98,7 @@ full = recorded("event_ssm")  # the recorded full run, shown beside this one
 # parameters above say goes into the configuration of those that learn.
 
 
-# %%
+# %% tags=["hide-input"]
 if stamps not in ("interpolated", "coarse"):
     raise ValueError(f"stamps must be interpolated or coarse, got {stamps!r}")
 if not seeds:
@@ -157,7 +157,7 @@ def percent(runs):
 # bit. The networks without stamps do not find it.
 # ```
 
-# %%
+# %% tags=["hide-input"]
 timing = {"train": timing_task(2048, seed=0), "test": timing_task(512, seed=1)}
 mean_gap = np.mean([np.diff(stamp).mean() for _, stamp in timing["train"]]) / 1e3
 small = network(64, 8, d_model=32, d_state=16, blocks=1, layers=3, stride=4)
@@ -264,7 +264,7 @@ for part, some in words.items():
 # The recipe is AdamW with one cycle of the learning rate and the released augmentation: some events are dropped, time is
 # stretched, noise is added. For an original set the network and the recipe are those of the released configuration.
 
-# %%
+# %% tags=["hide-input"]
 RELEASED = {"shd": "shd_medium", "ssc": "ssc_medium", "dvs128": "dvs_small_v0.2"}
 n_tokens, n_classes = words["train"].n_tokens, len(words["train"].classes)
 if event_set in RELEASED:
@@ -457,7 +457,7 @@ plt.show()
 # <saccade>`. A digit becomes {glue:text}`es_saccade_events:,.0f` events on 34 x 34 pixels of two polarities, 2,312 tokens;
 # the network must find out by itself which of them are neighbours.
 
-# %%
+# %% tags=["hide-input"]
 grid = "grid" if stamps == "coarse" else stamps
 look = {"saccades": saccades, "threshold": event_threshold, "stamps": grid}
 counts = {"train": saccade_images, "test": max(1, min(10_000, saccade_images // 3))}

@@ -124,7 +124,7 @@ torch.set_num_threads(1)
 use_theme()
 full = recorded("in_context_ssm")  # the recorded full run, shown beside this one
 
-# %%
+# %% tags=["hide-input"]
 if task not in ("vector", "scalar"):
     raise ValueError(f"task must be vector or scalar, got {task!r}")
 if covariates not in ("uniform", "digits", "mfcc"):
@@ -207,7 +207,7 @@ def fit(name, model, draw, recipe, **options):
 # What is measured is measured on {glue:text}`ic_evaluation:,` tasks that training does not see, and gradient descent gets
 # the same tasks and the rate that is best on them.
 
-# %%
+# %% tags=["hide-input"]
 recipe = Recipe(
     steps=steps,
     passes_per_batch=passes_per_batch,
@@ -249,7 +249,7 @@ for seed in seeds:
     layers.append(layer)
     histories.append(history)
 
-# %%
+# %% tags=["hide-input"]
 found = [agreement(layer, held_out, best) for layer in layers]
 excess = [one.loss / one.gd_loss - 1 for one in found]
 record(
@@ -329,7 +329,7 @@ plt.show()
 # ### The parameters beside the construction
 
 
-# %%
+# %% tags=["hide-input"]
 def normalised(values):
     """Divided by the entry of largest size."""
     return values / values.abs().max()
@@ -409,7 +409,7 @@ plt.show()
 # $-10$: the predictions are the same. Only the product $A_{12}\, d_3\, C$ can be found out from outside, and different seeds
 # make it in different ways.
 
-# %%
+# %% tags=["hide-input"]
 layer = layers[0]
 scaled = GDLayer(features, generator=seeded(0))
 scaled.load_state_dict(layer.state_dict())
@@ -452,7 +452,7 @@ record(
 # {glue:text}`ic_decay_start:.3f`. So one more layer begins far away, with decays of {glue:text}`ic_decay_far_start:.2f` on
 # average.
 
-# %%
+# %% tags=["hide-input"]
 start = GDLayer(features, generator=seeded(seeds[0])).decay.detach()
 lowest = min(float(one.mean()) for one in decays)
 
@@ -493,7 +493,7 @@ record(
 # reads one task. After each example it is asked about all $x$ at once. On the right the layers from above, on average over
 # tasks, with what gradient descent would have by then: gains of $\eta/N$ for the examples so far and of zero for the rest.
 
-# %%
+# %% tags=["hide-input"]
 small = GDLayer(1, generator=seeded(0))
 fit(
     "small",
@@ -593,7 +593,7 @@ plt.close(figure)
 # grows, in the end, with the sixth power of the range, and quadratically with the scale of $W$, which is harmless, since the
 # loss of saying zero does the same.
 
-# %%
+# %% tags=["hide-input"]
 RANGES = np.round(np.arange(0.5, 2.01, 0.125), 3)
 SCALES = np.round(np.arange(0.5, 5.01, 0.5), 2)
 counts = min(evaluation, 2_000)
@@ -704,7 +704,7 @@ record(
 # report the last.
 # ```
 
-# %%
+# %% tags=["hide-input"]
 sweep = {}
 for f in sweep_features:
     tests = vector_tasks(2_000, context=10, features=f, generator=seeded(30_000))
@@ -772,7 +772,7 @@ plt.show()
 # Nor can one whose windows are $[x_t; y_t]$: it never sees the query.
 
 
-# %%
+# %% tags=["hide-input"]
 def sign_average(model, tasks):
     """Mean over the signs of examples and query of prediction times answer."""
     total = 0
@@ -808,7 +808,7 @@ record(
 # %% [markdown]
 # Trained all the same, each with the one of `ablation_rates` that suits it best (one in the quick run, two in the full):
 
-# %%
+# %% tags=["hide-input"]
 zero = float(half_square(0 * held_out.answer, held_out.answer))
 ablated = {}
 for name, left_out in WITHOUT.items():
@@ -851,7 +851,7 @@ for name, runs in ablated.items():
 # that a tenth of its updates is enough and the differences are large; at the released rate itself a layer ends where the
 # first section says.
 
-# %%
+# %% tags=["hide-input"]
 RECIPES = {
     "three passes": {"passes_per_batch": 3, "schedule": "constant"},
     "fresh batches": {"passes_per_batch": 1, "schedule": "constant"},
@@ -909,7 +909,7 @@ if ways:
 # before, with weight decay and a falling rate. Some of its layers still answer zero at the end, for two steps and for three.
 # The second has no weight decay, a constant rate, and a larger one. What is said below is about layers of the second.
 
-# %%
+# %% tags=["hide-input"]
 marks = {}
 for K in (1, 2, 3):
     grid = torch.arange(0.2, 16, 0.4) / input_range**2
@@ -1001,7 +1001,7 @@ elif deep:
 # ```
 
 
-# %%
+# %% tags=["hide-input"]
 def amplitude_and_phase(correlated):
     """Correlation of the two over many tasks, read off the sines themselves."""
     many = sine_tasks(2_000, correlated_keys=correlated, generator=seeded(40_000))
@@ -1059,7 +1059,7 @@ record(
 # that is not zero, $E[y \mid x] = E[a]\, \tfrac{2}{\pi} \cos x$. Whoever answers with it has not looked at a single example.
 
 
-# %%
+# %% tags=["hide-input"]
 def average_sine(query):
     """The best answer that does not look at the examples: E[y | x] over tasks."""
     many = sine_tasks(
@@ -1174,7 +1174,7 @@ if curve_runs:
 #
 # with moments taken from the table.
 
-# %%
+# %% tags=["hide-input"]
 REAL = {
     f"{name}, {how.__name__}": how(real_rows(name))
     for name in ("digits", "mfcc")
@@ -1238,7 +1238,7 @@ show_code(loss_of_gains, gains_of_decays)
 # whitened inputs at most {glue:text}`ic_real_white_own:.2%`, for there is nothing to precondition. Some of them are above 1,
 # where a stable recurrence would not go.
 
-# %%
+# %% tags=["hide-input"]
 RATES = {"falling rate": "cosine", "constant rate": "constant"}
 every_learnt = {name: {} for name in RATES} if real_seeds else {}
 for how, schedule in RATES.items() if real_seeds else ():

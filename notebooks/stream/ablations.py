@@ -220,7 +220,7 @@ if timing_variants:
 # shows.)
 
 
-# %%
+# %% tags=["hide-input"]
 class EndToEnd(StreamPoints):
     """The scans of the axes in one row, the state carried over the joints."""
 
