@@ -2,9 +2,10 @@
 
 python benchmarks/event_ssm.py [path of the JSON]
 
-The model stands here twice, in torch with the scan as a parameter and in jax, and starts from the same
-weights. All competitors must agree on loss and gradients before any is timed. Noise, augmentation and the
-optimiser's step, which cost all of them the same and little, are left out.
+Ours is `EventSSM` as a user trains it. For the peers the model stands here twice more, in torch with the scan
+as a parameter and in jax, all from the same weights. The one in torch also runs with our scan: what the scan
+alone is worth. All competitors must agree on loss and gradients before any is timed. Noise, augmentation and
+the optimiser's step, which cost all of them the same and little, are left out.
 """
 
 import math
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional
 
 from event_scan import states_in_jax
 from eventbook.kernels.scans import event_scan
+from eventbook.models.event_ssm import EventSSM, EventSSMConfig
 from harness import Case, Goal, Missing, Work, main, of_peer
 
 PEERS = {
@@ -75,18 +78,70 @@ def batch(rng: np.random.Generator, count: int, length: int) -> tuple[np.ndarray
     return rng.integers(0, CHANNELS, (count, length)), gap, rng.integers(0, CLASSES, count)
 
 
+# --- ours --------------------------------------------------------------------------------------------------
+
+
+def leaves_of(
+    model: tuple[np.ndarray, list[Layer], np.ndarray],
+) -> tuple[Tensor, list[dict[str, Tensor]], Tensor]:
+    """The weights as leaves of a graph."""
+
+    def leaf(values: np.ndarray) -> Tensor:
+        return torch.tensor(values).requires_grad_()
+
+    layers = [{name: leaf(values) for name, values in vars(layer).items()} for layer in model[1]]
+    return leaf(model[0]), layers, leaf(model[2])
+
+
+def listed(embedding: Tensor, layers: list[dict[str, Tensor]], head: Tensor) -> list[Tensor]:
+    return [embedding, *(w for layer in layers for w in layer.values()), head]
+
+
+def in_package(model: tuple[np.ndarray, list[Layer], np.ndarray]) -> Step:
+    """A function from a batch to loss and gradients, by the network of the package."""
+    embedding, layers, head = leaves_of(model)
+    config = EventSSMConfig(
+        CHANNELS, CLASSES, d_model=WIDTH, d_state=2 * STATE, stages=2, layers=3, stride=8, kept="first"
+    )
+    network = EventSSM(config)
+    signs = torch.tensor([2.0, -2.0])
+
+    def parameters() -> dict[str, Tensor]:
+        """The weights by the names and in the shapes of the network."""
+        named = {"embedding": embedding, "readout.weight": head.mT, "readout.bias": torch.zeros(CLASSES)}
+        for i, w in enumerate(layers):
+            named |= {
+                f"layers.{i}.{name}": value
+                for name, value in {
+                    "norm.weight": w["norm"][0],
+                    "norm.bias": w["norm"][1],
+                    "lam_real": w["lam"].real,
+                    "lam_imag": w["lam"].imag,
+                    "log_step": w["log_step"],
+                    "B": w["into"].unflatten(1, (STATE, 2)).permute(1, 0, 2),
+                    "C": w["out"].unflatten(0, (STATE, 2)).permute(2, 0, 1) / signs,
+                    "D": w["through"],
+                    "gate.weight": w["gate"].mT,
+                    "gate.bias": w["bias"],
+                }.items()
+            }
+        return named
+
+    def step(token: Tensor, gap: Tensor, label: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        scores = functional_call(network, parameters(), (token, gap), strict=True)
+        value = functional.cross_entropy(scores, label)
+        return value.detach(), torch.autograd.grad(value, listed(embedding, layers, head))
+
+    return step
+
+
 # --- torch, the scan as a parameter ------------------------------------------------------------------------
 
 
 def in_torch(model: tuple[np.ndarray, list[Layer], np.ndarray], scan: Scan) -> Step:
     """A function from a batch to loss and gradients."""
-
-    def leaf(values: np.ndarray) -> Tensor:
-        return torch.tensor(values).requires_grad_()
-
-    embedding, head = leaf(model[0]), leaf(model[2])
-    layers = [{name: leaf(values) for name, values in vars(layer).items()} for layer in model[1]]
-    leaves = [embedding, *(w for layer in layers for w in layer.values()), head]
+    embedding, layers, head = leaves_of(model)
+    leaves = listed(embedding, layers, head)
 
     def pooled(x: Tensor, stride: int) -> Tensor:
         return x if stride == 1 else x.unflatten(1, (-1, stride)).mean(2)
@@ -189,14 +244,14 @@ def training(count: int, length: int, threads: int) -> Case:
     model, given = weights(rng), batch(rng, count, length)
     tensors = [torch.from_numpy(x) for x in given]
     torch.set_num_threads(threads)
-    ours = in_torch(model, by_kernel(threads))
+    ours = in_package(model)
     found = ours(*tensors)
     reference = float(found[0]), [x.numpy() for x in found[1]]
 
-    def with_s5(s5: Any) -> Work:
-        step = in_torch(model, by_s5(s5))
+    def with_scan(scan: Scan, name: str) -> Work:
+        step = in_torch(model, scan)
         value, gradients = step(*tensors)
-        agree("s5-pytorch", reference, (value, [x.numpy() for x in gradients]))
+        agree(name, reference, (value, [x.numpy() for x in gradients]))
         return lambda: step(*tensors)
 
     def with_jax(jax: Any, associative: bool) -> Work:
@@ -214,7 +269,8 @@ def training(count: int, length: int, threads: int) -> Case:
 
     competitors: dict[str, Work | Missing] = {
         "ours": lambda: ours(*tensors),
-        "torch, scan of s5-pytorch": of_peer("s5.s5_model", with_s5),
+        "torch, our scan": with_scan(by_kernel(threads), "our scan"),
+        "torch, scan of s5-pytorch": of_peer("s5.s5_model", lambda s5: with_scan(by_s5(s5), "s5-pytorch")),
         "jax, associative scan": of_peer("jax", lambda jax: with_jax(jax, associative=True)),
         "jax, lax.scan": of_peer("jax", lambda jax: with_jax(jax, associative=False)),
     }
