@@ -262,24 +262,28 @@ def some_points(cloud, rng):
     return cloud[rng.choice(len(cloud), variant_points, replace=False)]
 
 
-def part_variant(name, seed, rate, epochs=part_variant_epochs, part="test"):
-    """Accuracy on parts of the split of this seed."""
+def part_model(name, seed, rate, epochs=part_variant_epochs):
+    """A trained network, on the split of this seed."""
     change, network, axes = SPACE[name]
-    data = {which: load_cad_parts(which, seed=seed) for which in ("train", part)}
+    data = {"train": load_cad_parts("train", seed=seed)}
     config = replace(parts, **change)
     model = network(config, scan_axes=axes, generator=generator(seed))
     recipe = Training(epochs, 24, lr=rate, weight_decay=0.05, seed=seed)
     fit(f"parts-{list(SPACE).index(name)}", model, data, recipe, augment=some_points)
-    rng = np.random.default_rng(variant_points)
-    seen = np.stack([some_points(cloud, rng) for cloud in data[part].points])
-    return accuracy(model, seen, data[part].labels)
+    return model
+
+
+def part_accuracy(model, seed, part="test"):
+    data, rng = load_cad_parts(part, seed=seed), np.random.default_rng(variant_points)
+    seen = np.stack([some_points(cloud, rng) for cloud in data.points])
+    return accuracy(model, seen, data.labels)
 
 
 def searched(name):
     """What each learning rate gives on validation parts of the first split."""
     seed, epochs = ablation_seeds[0], variant_rate_epochs
     return {
-        str(rate): part_variant(name, seed, rate, epochs, "valid")
+        str(rate): part_accuracy(part_model(name, seed, rate, epochs), seed, "valid")
         for rate in variant_rates
     }
 
@@ -292,16 +296,33 @@ if ablation_seeds:
     rates = {
         name: float(max(found, key=found.get)) for name, found in searches.items()
     }
-    part_variants = {
+    part_models = {
         name: [
-            part_variant(name, seed, rates.get(name, 0.01)) for seed in ablation_seeds
+            part_model(name, seed, rates.get(name, 0.01)) for seed in ablation_seeds
         ]
         for name in SPACE
     }
-    keep(st_part_variants=part_variants, st_variant_search=searches)
+    part_variants = {
+        name: [
+            part_accuracy(*pair) for pair in zip(models, ablation_seeds, strict=True)
+        ]
+        for name, models in part_models.items()
+    }
+    began_alike = [
+        block.rate.detach().numpy()
+        for model in part_models["rates as released"]
+        for block in model.blocks
+    ]
+    rates_spread = min(float(rate.max() / rate.min()) for rate in began_alike)
+    keep(
+        st_part_variants=part_variants,
+        st_variant_search=searches,
+        st_rates_spread=rates_spread,
+    )
 else:
     part_variants = full.get("st_part_variants", {})
     searches = full.get("st_variant_search", {})
+    rates_spread = full.get("st_rates_spread")
 
 # %% mystnb={"figure": {"caption": "CAD parts, variants of STREAM and (below the line) of the learned step. Dots: seeds of the recorded full run, each on a split of its own; bars: their mean.", "name": "fig-st-part-variants"}, "image": {"alt": "Ten rows of dots with their means"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7.0, 4.0))
@@ -315,6 +336,11 @@ if part_variants:
     for name, runs in part_variants.items():
         each = ", ".join(f"{100 * run:.1f}" for run in runs)
         print(f"{name:30} {100 * np.mean(runs):5.1f} %  ({each})")
+    for name, found in searches.items():
+        tried = ", ".join(
+            f"{rate}: {100 * right:.1f} %" for rate, right in found.items()
+        )
+        print(f"learning rates, {name:24} {tried}")
     alone = [part_variants[f"along {axis} alone"] for axis in "xyz"]
     record(
         measured=bool(ablation_seeds),
@@ -323,6 +349,7 @@ if part_variants:
         st_abl_end_to_end=points(part_variants, "end to end"),
         st_abl_part_conv=points(part_variants, "convolution of width 4"),
         st_abl_part_rates=points(part_variants, "rates as released"),
+        st_abl_rates_spread=rates_spread,
         st_abl_part_learned=points(part_variants, "learned step"),
         st_abl_part_learned_conv=points(part_variants, "learned, convolution"),
         st_abl_part_told=points(part_variants, "told the gap, too"),
