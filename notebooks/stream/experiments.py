@@ -300,7 +300,7 @@ if long_steps:
         name: [timing_long(change, seed) for seed in seeds]
         for name, change in LONG.items()
     }
-    keep(st_long_runs=long_runs, st_long_steps=long_steps)
+    keep(st_long_runs=long_runs)
 else:
     long_runs = full.get("st_long_runs", {})
 if long_runs:
