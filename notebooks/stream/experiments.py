@@ -962,9 +962,10 @@ eye_runs = {
     ]
     for name in SEQUENCES
 }
-eye_full = {n: np.mean(r) for n, r in full.get("st_eye_runs", eye_runs).items()}
+eye_earlier = {} if all_models else full.get("st_eye_runs", {})
+eye_full = {name: np.mean(runs) for name, runs in (eye_earlier or eye_runs).items()}
 record(
-    measured="st_eye_runs" not in full,
+    measured=not eye_earlier,
     st_eye_full=eye_full["STREAM"],
     st_eye_full_learned=eye_full["learned step"],
     st_eye_full_ssm=eye_full["Event-SSM"],
