@@ -652,8 +652,8 @@ plt.show()
 # {glue:text}`st_parts_pointmamba:.1%`, PointNet, which knows no neighbours at all, at {glue:text}`st_parts_pointnet:.1%`,
 # the learned step at {glue:text}`st_parts_learned:.1%`, told the gap at {glue:text}`st_parts_told:.1%`. Three splits cannot
 # tell them apart; in the mean over families PointNet is ahead ({glue:text}`st_families_pointnet:.1%` to
-# {glue:text}`st_families_stream:.1%` for STREAM). Only the forest stays behind. Where, then, does the difference of the
-# short run come from?
+# {glue:text}`st_families_stream:.1%` for STREAM). Only the forest stays behind. Is the distance
+# worth nothing here, then?
 
 # %% mystnb={"figure": {"caption": "CAD parts classified right after training with more or fewer passes, each a whole training with its own schedule of the learning rate. Dots: seeds of the recorded full run, each on a split of its own; lines: their means.", "name": "fig-st-passes"}, "image": {"alt": "Two rising curves that come closer to each other; STREAM is above the learned step throughout, by much after fifteen passes and by little after sixty"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(5.6, 3.2))
