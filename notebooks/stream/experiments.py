@@ -47,6 +47,7 @@ rate_min: float = 0.5  # range of the initial rates, per unit
 rate_max: float = 10.0  # the other end of it
 learning_rates: list[float] = []  # if several, validation chooses; empty: as recorded
 rate_epochs: int = 10  # passes of each in the search
+short_rate: float = 0.01  # of words and saccades where no learning rates are given
 timing_steps: int = 120  # steps on the timing-only task
 long_steps: int = 0  # of networks that are told the gap; 0: recorded results
 event_unit: float = 100.0  # milliseconds that count as 1
@@ -837,7 +838,7 @@ plt.show()
 #
 # The spoken digits of the [Event-SSM chapter](../event_ssm/experiments.ipynb), {glue:text}`st_word_events:.0f` events on
 # average. Three networks of nearly the same number of parameters: STREAM, the same with a learned step, and an Event-SSM.
-# The augmentation is the same for all, the learning rate chosen as above, on the validation clips.
+# The augmentation is the same for all, the learning rate of the full run chosen as above, on the validation clips.
 
 # %% tags=["hide-input"]
 encoding = {}
@@ -883,15 +884,15 @@ def heard_valid(name, rate):
 
 
 SEQUENCES = ("STREAM", "learned step", "Event-SSM")
+word_search = {}
 if len(learning_rates) > 1:
     word_search = {
         name: {str(rate): heard_valid(name, rate) for rate in learning_rates}
         for name in SEQUENCES
     }
     keep(st_word_search=word_search)
-else:
-    word_search = {} if learning_rates else full["st_word_search"]
-word_rates = {name: learning_rates[0] for name in SEQUENCES if learning_rates}
+rate = learning_rates[0] if learning_rates else short_rate
+word_rates = dict.fromkeys(SEQUENCES, rate)
 word_rates |= {name: float(rate) for name, rate in best(word_search).items()}
 word_runs = {
     name: [
@@ -916,6 +917,9 @@ record(
     st_words_largest=max(word_sizes),
 )
 keep(st_word_runs=word_runs)
+for name, found in (word_search or full.get("st_word_search", {})).items():
+    tried = ", ".join(f"{rate}: {100 * right:.1f} %" for rate, right in found.items())
+    print(f"{name:14} {tried}")
 for name in SEQUENCES:
     earlier = full.get("st_word_runs", {}).get(name, [])
     print(f"{name:14} this run          {percent(word_runs[name])}")
@@ -987,7 +991,7 @@ for name in SEQUENCES:
 # In this run STREAM gets {glue:text}`st_eye:.1%` of the test images right, the learned step
 # {glue:text}`st_eye_learned:.1%`, Event-SSM {glue:text}`st_eye_ssm:.1%`. In the recorded full run, with many more images,
 # seen twice, they are at {glue:text}`st_eye_full:.1%`, {glue:text}`st_eye_full_learned:.1%` and
-# {glue:text}`st_eye_full_ssm:.1%`. The learning rates are those of the words. A saccade is 100 ms long and the same for
+# {glue:text}`st_eye_full_ssm:.1%`, with the learning rates of the words. A saccade is 100 ms long and the same for
 # every digit: *where* the events were says nearly all of it, and a distance in time adds little.
 #
 # ## A camera, event by event
