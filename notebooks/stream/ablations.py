@@ -205,12 +205,13 @@ if timing_variants:
     )
 
 # %% [markdown]
-# Every variant with a decay by distance is above {glue:text}`st_abl_worst_distance:.1%`, and the best of those without is
-# at {glue:text}`st_abl_best_learned:.1%`. How the input is taken in hardly matters. `dirac`, in which nothing of the step
-# is learnt, is as good as any and loses least when events are taken away. Rates as released, one time scale, make a
-# difference of {glue:text}`st_abl_released_rates:+.1f` points: the states of a channel, $-1 \ldots -n$, span a range by
-# themselves. To be told the gap on top of it makes one of {glue:text}`st_abl_told_too:+.1f`. The convolution, which mixes
-# by index, makes {glue:text}`st_abl_conv:+.1f`, and {glue:text}`st_abl_conv_thin:+.1f` when every second event is gone.
+# Every variant with a decay by distance is at {glue:text}`st_abl_worst_distance:.1%` or more, and the best of those without
+# is at {glue:text}`st_abl_best_learned:.1%`. How the input is taken in hardly matters with all events. `dirac`, in which
+# the step of the input is not learnt, is as good as any and loses least when events are taken away. Rates as released, one
+# time scale, make a difference of {glue:text}`st_abl_released_rates:+.1f` points, perhaps because the states of a channel,
+# $-1 \ldots -n$, span a range by themselves. To be told the gap on top of it makes one of
+# {glue:text}`st_abl_told_too:+.1f`. The convolution, which mixes by index, makes {glue:text}`st_abl_conv:+.1f`, and
+# {glue:text}`st_abl_conv_thin:+.1f` when every second event is gone.
 #
 # ## Space, one change at a time
 #
@@ -360,18 +361,17 @@ if part_variants:
     )
 
 # %% [markdown]
-# No change on this list makes more than the five points that three splits can tell from none. The best single axis is at
-# {glue:text}`st_abl_one_axis:+.1f` points, `dirac` at {glue:text}`st_abl_part_dirac:+.1f`, the gap as a further input at
-# {glue:text}`st_abl_part_told:+.1f`. If anything, it is the joints: that the state goes on from one axis to the next, where
-# we empty it, makes {glue:text}`st_abl_end_to_end:+.1f`. An axis then begins with a summary of the whole part.
+# No change on this list makes more than five points. The best single axis is at {glue:text}`st_abl_one_axis:+.1f` points,
+# `dirac` at {glue:text}`st_abl_part_dirac:+.1f`, the gap as a further input at {glue:text}`st_abl_part_told:+.1f`. One
+# change is small and of the same sign and size on every split: that the state goes on from one axis to the next, where we
+# empty it, makes {glue:text}`st_abl_end_to_end:+.1f`. An axis then begins with a summary of the whole part.
 #
 # **Rates.** A part is 2 long, and with the released rates, all the same, every channel sees most of it at first. After
-# training this makes {glue:text}`st_abl_part_rates:+.1f` points: rates are learnt. In every block the fastest channel has
-# become at least {glue:text}`st_abl_rates_spread:.1f` times as fast as the slowest.
+# training this makes {glue:text}`st_abl_part_rates:+.1f` points, perhaps because rates are learnt: in every block the
+# fastest channel has become at least {glue:text}`st_abl_rates_spread:.1f` times as fast as the slowest.
 #
 # **The convolution** mixes a point with its last three neighbours, whatever their distance. For STREAM it makes
 # {glue:text}`st_abl_part_conv:+.1f` points. The learned step is at {glue:text}`st_abl_part_learned:+.1f` without it and at
-# {glue:text}`st_abl_part_learned_conv:+.1f` with it: on a surface sampled evenly, neighbours in the order are an
-# approximation of neighbours in space. With the convolution in *both*, as the released library has it, the distance is
-# worth {glue:text}`st_abl_part_both_conv:+.1f` points. Variants with a convolution have a search for their learning rate of
-# their own, the others train with that of the [experiments](experiments.ipynb).
+# {glue:text}`st_abl_part_learned_conv:+.1f` with it. With the convolution in *both*, as the released library has it, the
+# distance is worth {glue:text}`st_abl_part_both_conv:+.1f` points. Variants with a convolution have a search for their
+# learning rate of their own, the others train with that of the [experiments](experiments.ipynb).

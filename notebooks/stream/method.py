@@ -689,5 +689,5 @@ record(
 #
 # Put the distance into the decay, and geometry need not be guessed: origins and null points drop out of the scan exactly, a
 # unit is absorbed by the rates, one pass computes all ordered pairs, and what is left of the learned step is the question
-# of what to take in. Whether this helps is an empirical question, and on [the next page](experiments.ipynb) the answer is
-# yes for time and open for space.
+# of what to take in. Whether this helps is an empirical question, and on [the next page](experiments.ipynb) it is answered
+# by yes where all depends on the timing, and stays open elsewhere.
