@@ -86,6 +86,12 @@ def copy_first(a, out, start, n):
 
 
 @kernel()
+def widen(a, out, start, n):
+    v.store(out, 0, v.load_part(a, start, n))
+    v.store(out, LANES, v.load_first(a, start, n))
+
+
+@kernel()
 def swap_pairs(a, out, n):
     real, imaginary = v.load_pairs_part(a, 0, n)
     v.store_pairs_part(out, 0, n, imaginary, real)
@@ -101,6 +107,9 @@ def test_parts_touch_the_first_lanes_only(n):
         copy(a, out, 3, n)
         assert np.array_equal(out[3 : 3 + n], a[3 : 3 + n])
         assert (np.delete(out, slice(3, 3 + n)) == -1).all()
+    widen(a, out, 3, n)
+    for lanes in (out[:LANES], out[LANES : 2 * LANES]):
+        assert np.array_equal(lanes, np.pad(a[3 : 3 + n], (0, LANES - n)))
     out[:] = -1
     total = swap_pairs(a, out, n)
     assert np.array_equal(out[: 2 * n].reshape(-1, 2), a[: 2 * n].reshape(-1, 2)[:, ::-1])
