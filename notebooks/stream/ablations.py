@@ -318,12 +318,11 @@ if ablation_seeds:
     keep(
         st_part_variants=part_variants,
         st_variant_search=searches,
-        st_rates_spread=rates_spread,
     )
 else:
     part_variants = full.get("st_part_variants", {})
     searches = full.get("st_variant_search", {})
-    rates_spread = full.get("st_rates_spread")
+    rates_spread = full.get("st_abl_rates_spread")
 
 # %% mystnb={"figure": {"caption": "CAD parts, variants of STREAM and (below the line) of the learned step. Dots: seeds of the recorded full run, each on a split of its own; bars: their mean.", "name": "fig-st-part-variants"}, "image": {"alt": "Eleven rows of dots with their means, which overlap"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7.0, 4.0))

@@ -325,9 +325,10 @@ for name, runs in long_runs.items():
 # After {glue:text}`st_long_steps:,` steps, four times as many as in the full run above, the first kind is right in
 # {glue:text}`st_long_told:.1%` of the cases (two of three seeds nearly always, the third has not found it), the second in
 # {glue:text}`st_long_block:.1%`. What the decay saves is training: a network that is told the gap can learn to keep time
-# itself. With every second event gone the two seeds that have learnt it lose no more than STREAM does in the full run (the
-# lists above, and the crosses in the figure). With the convolution {glue:text}`st_long_block_thin:.1%` are left: it mixes
-# neighbours by index, and finds others than it learnt on. No network of this section had its learning rate searched.
+# itself. With every second event gone it is at {glue:text}`st_long_told_thin:.1%`, and the two seeds that have learnt it
+# lose no more than STREAM does in the full run (the lists above, and the crosses in the figure). With the convolution
+# {glue:text}`st_long_block_thin:.1%` are left: it mixes neighbours by index, and finds others than it learnt on. No network
+# of this section had its learning rate searched.
 #
 # ## Space
 #
@@ -671,9 +672,10 @@ plt.show()
 
 # %% [markdown]
 # It is a head start. After {glue:text}`st_passes_few` passes over the parts STREAM is {glue:text}`st_passes_ahead_few:.1f`
-# points ahead of the learned step, after {glue:text}`st_passes_many` the difference is {glue:text}`st_passes_ahead:+.1f`:
-# of one sign on every split, but small on two of them. (Both without a convolution.) It is as with the time above. A
-# distance that is given need not be learnt, and with more training most of it is.
+# points ahead of the learned step, after {glue:text}`st_passes_many` the difference is {glue:text}`st_passes_ahead:+.1f`
+# ({glue:text}`st_passes_stream:.1%` and {glue:text}`st_passes_learned:.1%`): of one sign on every split, but small on two
+# of them. (Both without a convolution.) It is as with the time above. A distance that is given need not be learnt, and with
+# more training most of it is.
 #
 # The control: with siblings on both sides the forest is right in {glue:text}`st_cad_random:.0%` of the cases,
 # {glue:text}`st_cad_inflated:.0f` points more. That is not a result, it is what a random split does to one.
@@ -827,7 +829,8 @@ plt.show()
 # neighbours, wherever they are. So one factor is missing, and it can be put back without training: every element is taken
 # in as many times more strongly as there are fewer of them ($B$ times the ratio of the two numbers). That repairs the scan
 # of twice as many points, and helps with fewer: with {glue:text}`st_sparse_points` it gives
-# {glue:text}`st_sparse_scaled:.1%` instead of {glue:text}`st_sparse:.1%`.
+# {glue:text}`st_sparse_scaled:.1%` instead of {glue:text}`st_sparse:.1%`, still {glue:text}`st_sparse_scaled_lost:.1f`
+# points short of where it was.
 #
 # But it is not quite the right factor. Of a sum over $j \le i$ one term, $j = i$, does not get smaller when there are fewer
 # points: what a point adds to its own output. In a fast channel, whose reach is shorter than the distance between few
