@@ -795,10 +795,11 @@ if dense:
             st_sparse_others_ahead=others[fewest] - dense["learned step"][fewest],
         )
         scaled |= {"STREAM, others alone": others}
+    print("With scaled input")
     for name, values in scaled.items():
         pairs = zip(counts, values, strict=True)
         each = ", ".join(f"{count}: {value:.1f} %" for count, value in pairs)
-        print(f"{name:20} with scaled input  {each}")
+        print(f"{name:22} {each}")
 
 # %% mystnb={"figure": {"caption": "CAD parts classified right against the number of points that a model is shown in the test. Mean of the recorded full run, which learnt on 256 points. Squares: STREAM, its input scaled by the ratio of the numbers of points. Triangles: only the input that comes from other points is scaled.", "name": "fig-st-density"}, "image": {"alt": "Curves of accuracy; STREAM and PointMamba peak at the number of points that they learnt on and fall on both sides, the others are flatter; with the input of other points scaled STREAM is about as flat as PointNet and slightly above it"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.8, 3.8))

@@ -186,7 +186,8 @@ class StreamBlock(nn.Module):
         if self.learns_step:
             learned = functional.softplus(linear(p, self.dt_proj) + self.dt_bias)
         h0 = None if carried is None else carried.state
-        y, state = self.scan(x.contiguous(), gap, learned, B.contiguous(), C.contiguous(), h0)
+        x, B, C = x.contiguous(), B.contiguous(), C.contiguous()
+        y, state = self.scan(x, gap, learned, B, C, h0)
         out = linear(y * functional.silu(z), self.out_proj)
         return v + out, BlockState(state, window)
 
