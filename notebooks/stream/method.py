@@ -630,7 +630,7 @@ plt.show()
 # comes from: `step` is `coordinate` for STREAM and `learned` for Mamba.
 
 # %%
-show_code(StreamBlock._run)
+show_code(StreamBlock._run, StreamBlock.scan)
 
 # %% [markdown]
 # ```{margin} Initial rates

@@ -199,15 +199,19 @@ class StreamBlock(nn.Module):
         B: Float[Tensor, "batch time d_state"],
         C: Float[Tensor, "batch time d_state"],
         h0: Float[Tensor, "batch d_inner d_state"] | None,
-    ) -> tuple[Float[Tensor, "batch time d_inner"], Float[Tensor, "batch d_inner d_state"]]:
-        """y and the last state: the recurrence between the products, which a subclass may change."""
+    ) -> tuple[Tensor, Tensor]:
+        """y, (batch, time, d_inner), and the last state; a subclass may change it."""
         gain, rule = self._gain(learned)
         A = -torch.exp(self.A_log)
         if self.step == "coordinate":
-            return coordinate_scan(x, gap, self.rate, gain, A, B, C, self.D, h0=h0, rule=rule)
+            return coordinate_scan(
+                x, gap, self.rate, gain, A, B, C, self.D, h0=h0, rule=rule
+            )  # fmt: skip
         # the step of the decay is also that of the input, but for these two
         delta_a = learned if self.discretization in ("dirac", "async") else None
-        return selective_scan(x, gain, A, B, C, self.D, delta_a=delta_a, h0=h0, rule=rule)
+        return selective_scan(
+            x, gain, A, B, C, self.D, delta_a=delta_a, h0=h0, rule=rule
+        )  # fmt: skip
 
     def _check(self, v: Tensor, gap: Tensor, carried: BlockState | None) -> None:
         """Shapes and dtypes; values of gaps are looked at by the scan."""
