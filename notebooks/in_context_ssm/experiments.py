@@ -1006,7 +1006,7 @@ def amplitude_and_phase(correlated):
     """Correlation of the two over many tasks, read off the sines themselves."""
     many = sine_tasks(2_000, correlated_keys=correlated, generator=seeded(40_000))
     basis = torch.cat([many.x.sin(), many.x.cos()], 2).double()
-    both = torch.linalg.lstsq(basis, many.y.double()).solution[..., 0]
+    both = torch.linalg.lstsq(basis, many.y.double(), driver="gels").solution[..., 0]
     size, phase = both.norm(dim=1), torch.atan2(both[:, 1], both[:, 0])
     return float(np.corrcoef(size, phase)[0, 1])
 
@@ -1066,7 +1066,7 @@ def average_sine(query):
         40_000, context=1, correlated_keys=correlated_keys, generator=seeded(40_003)
     )
     waves = torch.cat([many.query.sin(), many.query.cos()], 1)
-    both = torch.linalg.lstsq(waves, many.answer).solution
+    both = torch.linalg.lstsq(waves, many.answer, driver="gels").solution
     return torch.cat([query.sin(), query.cos()], 1) @ both
 
 
