@@ -617,7 +617,7 @@ TOKENS: dict[Any, list[Case]] = {
 }
 
 # names that Numba resolves by type: nothing behind them in Python
-OVERLOADED = (rows.find, rows.add_rows, rows.dot_rows)
+OVERLOADED = (rows.find, rows.add_rows, rows.add_columns, rows.dot_rows, rows.dot_columns)
 
 # classes and functions that get a model but read nothing through its indices
 BLIND = {
