@@ -634,6 +634,7 @@ BLIND = {
     "learning.rewiring.state.Careful": "what layers inherit",
     "learning.rewiring.wiring.Wired": "what layers inherit",
     "models.egru.cell.EGRUCell": "values of units: no indices",
+    "models.egru.network.EGRU": "values of units: no indices; its kernels look at lengths",
     "models.egru.thresholds.BetaThreshold": "a number a unit",
     "models.egru.thresholds.FixedThreshold": "a number a unit",
     "models.egru.thresholds.SigmoidThreshold": "a number a unit",

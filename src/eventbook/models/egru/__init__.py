@@ -1,13 +1,17 @@
 """EGRU: a gated recurrent network whose units speak only when their state crosses a threshold.
 
-    from eventbook.models.egru import EGRUCell
+    from eventbook.models.egru import EGRU
 
+EGRU                                    layers, called like torch.nn.GRU; `EGRU.run` says what they did
 EGRUCell, EGRUState, Dynamics           one step, what it carries, the forms that it can have
 SigmoidThreshold, BetaThreshold,
 FixedThreshold, Threshold               thresholds, trained or not
 """
 
 from eventbook.models.egru.cell import Dynamics, EGRUCell, EGRUState
+from eventbook.models.egru.crossover import PathCosts, choose_path, measure_paths
+from eventbook.models.egru.layers import LayerRun, run_layer
+from eventbook.models.egru.network import EGRU, NetworkRun, detached
 from eventbook.models.egru.thresholds import (
     BetaThreshold,
     FixedThreshold,
@@ -16,11 +20,19 @@ from eventbook.models.egru.thresholds import (
 )
 
 __all__ = [
+    "EGRU",
     "BetaThreshold",
     "Dynamics",
     "EGRUCell",
     "EGRUState",
     "FixedThreshold",
+    "LayerRun",
+    "NetworkRun",
+    "PathCosts",
     "SigmoidThreshold",
     "Threshold",
+    "choose_path",
+    "detached",
+    "measure_paths",
+    "run_layer",
 ]
