@@ -6,9 +6,11 @@ EGRU                                    layers, called like torch.nn.GRU; `EGRU.
 EGRUCell, EGRUState, Dynamics           one step, what it carries, the forms that it can have
 SigmoidThreshold, BetaThreshold,
 FixedThreshold, Threshold               thresholds, trained or not
+from_gru, to_gru                        the limit in which it is torch.nn.GRU
 """
 
 from eventbook.models.egru.cell import Dynamics, EGRUCell, EGRUState
+from eventbook.models.egru.conversion import from_gru, state_from_gru, state_to_gru, to_gru
 from eventbook.models.egru.crossover import PathCosts, choose_path, measure_paths
 from eventbook.models.egru.layers import LayerRun, run_layer
 from eventbook.models.egru.network import EGRU, NetworkRun, detached
@@ -33,6 +35,10 @@ __all__ = [
     "Threshold",
     "choose_path",
     "detached",
+    "from_gru",
     "measure_paths",
     "run_layer",
+    "state_from_gru",
+    "state_to_gru",
+    "to_gru",
 ]
