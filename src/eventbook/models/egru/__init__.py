@@ -7,6 +7,7 @@ EGRUCell, EGRUState, Dynamics           one step, what it carries, the forms tha
 SigmoidThreshold, BetaThreshold,
 FixedThreshold, Threshold               thresholds, trained or not
 from_gru, to_gru                        the limit in which it is torch.nn.GRU
+readout                                 low-pass traces of events
 """
 
 from eventbook.models.egru.cell import Dynamics, EGRUCell, EGRUState
@@ -14,6 +15,7 @@ from eventbook.models.egru.conversion import from_gru, state_from_gru, state_to_
 from eventbook.models.egru.crossover import PathCosts, choose_path, measure_paths
 from eventbook.models.egru.layers import LayerRun, run_layer
 from eventbook.models.egru.network import EGRU, NetworkRun, detached
+from eventbook.models.egru.readout import at_end, mean_over_time, trace
 from eventbook.models.egru.thresholds import (
     BetaThreshold,
     FixedThreshold,
@@ -33,12 +35,15 @@ __all__ = [
     "PathCosts",
     "SigmoidThreshold",
     "Threshold",
+    "at_end",
     "choose_path",
     "detached",
     "from_gru",
+    "mean_over_time",
     "measure_paths",
     "run_layer",
     "state_from_gru",
     "state_to_gru",
     "to_gru",
+    "trace",
 ]
