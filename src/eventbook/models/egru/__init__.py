@@ -4,10 +4,12 @@
 
 EGRU                                    layers, called like torch.nn.GRU; `EGRU.run` says what they did
 EGRUCell, EGRUState, Dynamics           one step, what it carries, the forms that it can have
+EGRUStream                              a trained network, fed step by step
 SigmoidThreshold, BetaThreshold,
 FixedThreshold, Threshold               thresholds, trained or not
 from_gru, to_gru                        the limit in which it is torch.nn.GRU
 readout                                 low-pass traces of events
+regularisation                          terms that make it speak less
 """
 
 from eventbook.models.egru.cell import Dynamics, EGRUCell, EGRUState
@@ -16,6 +18,7 @@ from eventbook.models.egru.crossover import PathCosts, choose_path, measure_path
 from eventbook.models.egru.layers import LayerRun, run_layer
 from eventbook.models.egru.network import EGRU, NetworkRun, detached
 from eventbook.models.egru.readout import at_end, mean_over_time, trace
+from eventbook.models.egru.streaming import EGRUStream
 from eventbook.models.egru.thresholds import (
     BetaThreshold,
     FixedThreshold,
@@ -29,6 +32,7 @@ __all__ = [
     "Dynamics",
     "EGRUCell",
     "EGRUState",
+    "EGRUStream",
     "FixedThreshold",
     "LayerRun",
     "NetworkRun",
