@@ -4,6 +4,8 @@ r"""A layer of the event-based GRU over a sequence, by one of two ways that give
     "event"    kernels that read the rows of units that spoke, and going back those that a gradient can pass
     "auto"     the cheaper one, by what was measured for this size and by how active the layer is
 
+torch.compile traces all of them whole; "auto" is "event" there, for nothing can be measured in a graph.
+
 An input that is the output of a layer below is read by events, too, and its gradient is formed only where
 that layer needs it (need: fired, or within 1/beta of theta): elsewhere it would be multiplied by zero.
 
