@@ -617,7 +617,7 @@ TOKENS: dict[Any, list[Case]] = {
 }
 
 # names that Numba resolves by type: nothing behind them in Python
-OVERLOADED = (rows.find, rows.add_rows, rows.dot_rows)
+OVERLOADED = (rows.find, rows.add_rows, rows.add_columns, rows.dot_rows, rows.dot_columns)
 
 # classes and functions that get a model but read nothing through its indices
 BLIND = {
@@ -633,6 +633,12 @@ BLIND = {
     "learning.rewiring.sparsify.sparsify": "draws the indices itself",
     "learning.rewiring.state.Careful": "what layers inherit",
     "learning.rewiring.wiring.Wired": "what layers inherit",
+    "models.egru.cell.EGRUCell": "values of units: no indices",
+    "models.egru.network.EGRU": "values of units: no indices; its kernels look at lengths",
+    "models.egru.thresholds.BetaThreshold": "a number a unit",
+    "models.egru.thresholds.FixedThreshold": "a number a unit",
+    "models.egru.thresholds.SigmoidThreshold": "a number a unit",
+    "models.egru.thresholds.Threshold": "a number a unit",
     "models.event_ssm.norm.BatchNorm": "channels of rows: no indices",
     "models.event_ssm.norm.LayerNorm": "channels of rows: no indices",
     "models.in_context.constructed_token.ConstructedTokenLayer": "features of tokens: no indices",
