@@ -83,7 +83,9 @@ def options(
     if duration / step > MOST_STEPS:
         raise ValueError(f"step must be at least duration / {MOST_STEPS:.0e}, got {step} for {duration} ms")
     max_events = whole(max_events, "max_events", 0)
-    return Options(float(duration), gate_of, reset, payload, float(tau_s), float(tau_m), float(step), max_events)
+    return Options(
+        float(duration), gate_of, reset, payload, float(tau_s), float(tau_m), float(step), max_events
+    )
 
 
 def checked(
@@ -108,10 +110,21 @@ def checked(
     TypeError
         If tokens are not int64 or anything else is not float64.
     """
+    required = {
+        "time": time, "token": token, "kernel": kernel, "recurrent": recurrent, "bias": bias,
+        "threshold": threshold,
+    }  # fmt: skip
+    for name, tensor in required.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    units = axes(threshold=(threshold, "unit"), recurrent=(recurrent, "unit three_units"))["unit"]
+    if recurrent.shape[1] != 3 * units:
+        raise ValueError(
+            f"recurrent must have 3 columns per unit, blocks u, r, z: {3 * units}, got {recurrent.shape[1]}"
+        )
     asked = time.new_empty(0) if asked is None else asked
     value = torch.ones_like(time) if value is None else value
     sizes = axes(
-        threshold=(threshold, "unit"),
         recurrent=(recurrent, "unit three_units"),
         kernel=(kernel, "tokens three_units"),
         bias=(bias, "three_units"),
@@ -120,11 +133,6 @@ def checked(
         value=(value, "event"),
         asked=(asked, "asked"),
     )
-    units = sizes["unit"]
-    if sizes["three_units"] != 3 * units:
-        raise ValueError(
-            f"recurrent must have 3 columns per unit, blocks u, r, z: {3 * units}, got {sizes['three_units']}"
-        )
     state = threshold.new_zeros(4, units) if state is None else state
     axes(state=(state, "rows unit"), threshold=(threshold, "unit"))
     if len(state) != 4:
@@ -156,5 +164,5 @@ def _check(wrong: NDArray[np.bool_], name: str, expected: str, values: NDArray[A
     """ValueError that names the first wrong number."""
     if wrong.any():
         at = np.unravel_index(int(wrong.argmax()), wrong.shape)
-        place = ", ".join(map(str, map(int, at)))
-        raise ValueError(f"{name}[{place}] must {expected}, got {values[at]:.6g}")
+        place = ", ".join(str(int(k)) for k in at)
+        raise ValueError(f"{name} must {expected}, got {values[at]:.6g} at [{place}]")

@@ -9,11 +9,12 @@ r"""The event-based GRU in continuous time as one differentiable function of a s
 |---|---|---|---|
 | - | times of external events, sorted, milliseconds | (event,) | `time` |
 | - | what each is an event of: a row of the weights | (event,) int64 | `token` |
-| W_in, W | outgoing weights of inputs and units, blocks u, r, z | (token, 3 unit), (unit, 3 unit) | `kernel`, `recurrent` |
+| W_in | outgoing weights of inputs, blocks u, r, z | (token, 3 unit) | `kernel` |
+| W | outgoing weights of units | (unit, 3 unit) | `recurrent` |
 | b | biases, blocks u, r, z | (3 unit,) | `bias` |
 | theta | thresholds > 0 | (unit,) | `threshold` |
 | c, a_u, a_r, a_z | state | (4, unit) | `state` |
-| r | reset gate sig(a_r) of the target, r_m (the code), or of the sender, r_n (the documentation) | - | `gate_of` |
+| r | sig(a_r) of the target, r_m (the code), or of the sender, r_n (the documentation) | - | `gate_of` |
 | tau_s, tau_m | time constants of inputs and state, milliseconds | - | `tau_s`, `tau_m` |
 
 | option | "first" | "second" |
@@ -28,8 +29,8 @@ They are both here because the documentation has one and the code the other.
 
 Only c needs a quadrature: inputs relax in closed form and units are alone between events, see
 `eventbook.kernels.events.continuous.flow`. The gradient is the exact event-based adjoint,
-`eventbook.kernels.events.continuous.adjoint`: with it weights are touched at events alone, and times of events
-are differentiable in both directions, so that one layer's events may be the next one's input.
+`eventbook.kernels.events.continuous.adjoint`: with it weights are touched at events alone, and times of
+events are differentiable in both directions, so that one layer's events may be the next one's input.
 
 Where several events of either kind coincide, the order decides and the gradient is that of the order taken;
 where a unit grazes its threshold the gradient does not exist, and near it is large as 1/`slope`.

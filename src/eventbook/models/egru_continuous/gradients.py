@@ -80,7 +80,9 @@ def _complete(arriving: dict[str, Any], result: ContinuousRun) -> ContinuousRun:
             raise ValueError(f"arriving must be of {', '.join(differentiable)}, got {name!r}")
         expected = getattr(result, name)
         if gradient.shape != expected.shape:
-            raise ValueError(f"arriving[{name!r}] must be {tuple(expected.shape)}, got {tuple(gradient.shape)}")
+            raise ValueError(
+                f"arriving[{name!r}] must be {tuple(expected.shape)}, got {tuple(gradient.shape)}"
+            )
         same_dtype((torch.float64,), **{name: gradient})
     zeros = {name: torch.zeros_like(part) for name, part in result._asdict().items()}
     return ContinuousRun(**{**zeros, **arriving})

@@ -2,7 +2,8 @@ r"""The event-based GRU in continuous time as a layer with parameters.
 
 | symbol | meaning | shape | at first | name |
 |---|---|---|---|---|
-| W_in, W | outgoing weights, blocks u, r, z | (n_tokens, 3 unit), (unit, 3 unit) | N(0, weight_scale^2) | `kernel`, `recurrent` |
+| W_in | outgoing weights, blocks u, r, z | (n_tokens, 3 unit) | N(0, weight_scale^2) | `kernel` |
+| W | the same of units | (unit, 3 unit) | N(0, weight_scale^2) | `recurrent` |
 | b | biases, blocks u, r, z | (3 unit,) | N(-2, .1^2), N(1, .1^2), N(0, .1^2) | `bias` |
 | log theta | thresholds, positive whatever an optimiser does | (unit,) | log .5 | `log_threshold` |
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from eventbook.kernels.events.continuous.adjoint import run_back
 from eventbook.kernels.events.continuous.forward import run
@@ -118,10 +117,21 @@ class Run(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *arriving: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, _ = walk_back(
-            Arguments(*ctx.saved_tensors), ctx.record, ctx.options, ContinuousRun(*arriving), True
-        )
-        found = gradients._asdict()
+        gradients = PullBack.apply(ctx.record, ctx.options, *ctx.saved_tensors, *arriving)
+        found = dict(zip(ContinuousGradients._fields, gradients, strict=True))
         return *(found.get(name) for name in Arguments._fields), None
+
+
+class PullBack(torch.autograd.Function):
+    """`walk_back` between tensors, which says that there is nothing behind it."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> ContinuousGradients:
+        record, options, *tensors = given
+        arguments, arriving = tensors[: len(Arguments._fields)], tensors[len(Arguments._fields) :]
+        return walk_back(Arguments(*arguments), record, options, ContinuousRun(*arriving), True)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> None:
+        raise RuntimeError("egru_continuous is differentiable once, got a backward pass through its gradient")

@@ -51,7 +51,7 @@ def egru_continuous_reference(
         u, z = torch.sigmoid(a_u), torch.tanh(a_z)
         return torch.cat([(u * (z - c) / tau_m)[None], (biases - x[1:4]) / tau_s, c[None]])
 
-    def flow(x: Tensor, span: Tensor, steps: int) -> Tensor:
+    def flow(x: Tensor, span: Tensor | float, steps: int) -> Tensor:
         """The state a time `span` later."""
         h = span / steps
         for _ in range(steps):
@@ -67,19 +67,19 @@ def egru_continuous_reference(
         jump = torch.stack([w[0], w[1], gate * w[2]]) * sent
         return torch.cat([x[:1], x[1:4] + jump, x[4:]])
 
-    def first_crossing(x: Tensor, span: Tensor) -> tuple[float, int] | None:
+    def first_crossing(x: Tensor, span: float) -> tuple[float, int] | None:
         """(time, unit) of the first crossing seen within `span`."""
-        steps = max(1, math.ceil(float(span) / step))
-        h = float(span) / steps
+        steps = max(1, math.ceil(span / step))
+        h = span / steps
         with torch.no_grad():
             for k in range(steps):
-                after = flow(x, torch.as_tensor(h), 1)
+                after = flow(x, h, 1)
                 found = []
                 for n in ((x[0] < threshold) & (after[0] >= threshold)).nonzero().flatten().tolist():
                     low, high = 0.0, h
                     for _ in range(_HALVINGS):
                         middle = (low + high) / 2
-                        below = flow(x, torch.as_tensor(middle), 1)[0, n] < threshold[n]
+                        below = flow(x, middle, 1)[0, n] < threshold[n]
                         low, high = (middle, high) if below else (low, middle)
                     found.append((k * h + high, n))
                 if found:
@@ -88,19 +88,19 @@ def egru_continuous_reference(
         return None
 
     x = torch.cat([state, torch.zeros_like(state[:1])])
-    happening = [(float(t), 0, k, t) for k, t in enumerate(time)]
-    happening += [(float(t), 1, k, t) for k, t in enumerate(asked)]
-    happening.append((duration, 2, 0, torch.as_tensor(duration, dtype=torch.float64)))
+    happening = [(t.item(), 0, k, t) for k, t in enumerate(time)]
+    happening += [(t.item(), 1, k, t) for k, t in enumerate(asked)]
+    happening.append((duration, 2, 0, torch.tensor(duration, dtype=torch.float64)))
     now = torch.zeros((), dtype=torch.float64)
     states, said = [], []
     for _, kind, k, boundary in sorted(happening, key=lambda event: event[:3]):
-        while found := first_crossing(x, boundary.detach() - now.detach()):
+        while found := first_crossing(x, (boundary - now).item()):
             s, n = found
             steps = max(1, math.ceil(s / step))
             with torch.no_grad():
-                there = flow(x, torch.as_tensor(s), steps)
+                there = flow(x, s, steps)
                 slope = slopes(there)[0, n]
-            moved = flow(x, torch.as_tensor(s), steps)[0, n] - threshold[n]
+            moved = flow(x, s, steps)[0, n] - threshold[n]
             span = s - moved / slope
             x, now = flow(x, span, steps), now + span
             sent = x[0, n] if payload == "graded" else torch.ones_like(x[0, n])
@@ -110,7 +110,7 @@ def egru_continuous_reference(
             left = torch.zeros_like(threshold) if reset == "zero" else x[0] - threshold
             x = torch.cat([torch.where(torch.arange(len(threshold)) == n, left, x[0])[None], x[1:]])
         span = boundary - now
-        x, now = flow(x, span, max(1, math.ceil(float(span) / step))), boundary
+        x, now = flow(x, span, max(1, math.ceil(span.item() / step))), boundary
         if kind == 0:
             gate = torch.sigmoid(x[2]) if gate_of == "target" else torch.ones_like(threshold)
             x = deliver(x, kernel[token[k]], value[k], gate)

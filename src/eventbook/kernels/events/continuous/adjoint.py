@@ -23,8 +23,8 @@ are functions of theta_n only; the gradients of either reset come out equal.
 | tau, nu | gradients of times and values of events | (event,) | `to_time`, `to_value` |
 | K | off as a control: events as if their times were fixed | - | `with_times` |
 
-Symbols and names: `eventbook.kernels.events.continuous.flow`, `jump` and `forward`. Source: `egru`, continuous
-time; the variants are derived here.
+Symbols and names: `eventbook.kernels.events.continuous.flow`, `jump` and `forward`. Source: `egru`,
+continuous time; the variants are derived here.
 """
 # mypy: disable-error-code="no-untyped-def, call-arg, var-annotated, unreachable"
 # Kernels are typed by Numba, at every call.
@@ -79,12 +79,12 @@ def run_back(
             growth = slope if graded else 0.0
             gate = logistic(x[A_R, n])
             opening = gate * (1.0 - gate)
-            late, to_sent, to_gate, added = pull_back_jump(
+            sooner, to_sent, to_gate, added = pull_back_jump(
                 x, bias, recurrent[n], sent, growth, by_target, gate,
                 opening * (bias[1, n] - x[A_R, n]) / tau_s, n, kept, tau_s, tau_m, adjoint, to_recurrent[n],
             )  # fmt: skip
-            late -= to_integral[n] * x[C, n]  # the later the reset, the longer c stays in its integral
-            moved = (late - to_time[number] - growth * to_value[number]) / slope if with_times else 0.0
+            sooner -= to_integral[n] * x[C, n]  # the sooner it is reset, the less of c is in its integral
+            moved = (sooner - to_time[number] - growth * to_value[number]) / slope if with_times else 0.0
             left = adjoint[C, n] if kept else 0.0
             to_threshold[n] -= moved + left
             adjoint[C, n] = left + moved
@@ -93,11 +93,11 @@ def run_back(
             adjoint[A_R, n] += to_gate * opening
             additions[1] += added
         elif mark == EXTERNAL:
-            late, to_sent, _, added = pull_back_jump(
+            sooner, to_sent, _, added = pull_back_jump(
                 x, bias, weights[token[number]], value[number], 0.0, by_target, 1.0, 0.0, -1, kept,
                 tau_s, tau_m, adjoint, to_weights[token[number]],
             )  # fmt: skip
-            to_external[number], to_external_value[number] = -late, to_sent
+            to_external[number], to_external_value[number] = -sooner, to_sent
             additions[0] += added
         elif mark == ASKED:
             adjoint[:] += to_states[number]

@@ -16,10 +16,10 @@ and reaches theta from below at most once. Ends of the step and the sign of d at
 | -, - | never |
 
 so no crossing is missed, however long the step, as far as its quadrature is right. A unit that is at its
-threshold already fires at once if it rises (units that cross together), and is left alone if something turned
-it back. The time is bracketed by values on both sides, then found by Newton steps that must stay within the
-bracket; each looks at c by a step of its own from the beginning of the step, so that the event's state has the
-order of the step.
+threshold already fires at once if it rises (units that cross together), and is left alone if something
+turned it back. The time is bracketed by values on both sides, then found by Newton steps that must stay
+within the bracket; each looks at c by a step of its own from the beginning of the step, so that the event's
+state has the order of the step.
 
 Symbols and names: `eventbook.kernels.events.continuous.flow`. Source: ours.
 """
@@ -36,7 +36,9 @@ from eventbook.kernels.machinery.doors import inside
 
 NEVER = -1.0
 _ROUNDING = 2.0**-52
-_MOST = 200  # steps of a search: bisection alone needs 53 to the last bit of a double, and some for small ones
+_MOST = (
+    200  # steps of a search: bisection alone needs 53 to the last bit of a double, and some for small ones
+)
 
 
 @inside
@@ -118,8 +120,8 @@ def crossing(c, a_u, a_z, b_u, b_z, theta, length, end, tau_s, tau_m, fade):
 def first_crossing(x, ends, bias, threshold, length, tau_s, tau_m, fade):
     """(time, unit) of the first unit that reaches its threshold in a step, of several at once the first.
 
-    x: (4, unit), at the step's beginning; ends: (unit,), c at its end; time is `NEVER` if none does. Relies on
-    these shapes.
+    x: (4, unit), at the step's beginning; ends: (unit,), c at its end; time is `NEVER` if none does. Relies
+    on these shapes.
     """
     first, unit = NEVER, -1
     for n in range(threshold.size):

@@ -11,7 +11,7 @@ happens at its time.
 |---|---|---|
 | x | state at its beginning | `began`, (stretch, 4, unit) |
 | h, l | length of all steps but the last, and of the last | `lengths`, (stretch, 2) |
-| - | steps; what ended it (`END`, `ONWARD`, `ASKED`, `EXTERNAL`, `INTERNAL`) and its number | `marks`, (stretch, 3) |
+| - | steps; what ended it (one of `END` to `INTERNAL`); its number | `marks`, (stretch, 3) |
 
 That is all which `adjoint` needs: memory grows with events, and with one state in `LONGEST` steps.
 
@@ -25,8 +25,19 @@ import math
 import numpy as np
 
 from eventbook.kernels.events.continuous.crossing import first_crossing
-from eventbook.kernels.events.continuous.flow import A_R, A_U, A_Z, B_U, B_Z, C, advance, logistic
-from eventbook.kernels.events.continuous.flow import set_fade, slope_of, state_after
+from eventbook.kernels.events.continuous.flow import (
+    A_R,
+    A_U,
+    A_Z,
+    B_U,
+    B_Z,
+    C,
+    advance,
+    logistic,
+    set_fade,
+    slope_of,
+    state_after,
+)
 from eventbook.kernels.events.continuous.jump import deliver
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.doors import inside

@@ -11,7 +11,8 @@ r"""What an event does to all units, and how a gradient passes through it.
 | v, v' | value, and its derivative along the flow: c_n'(t-) if graded, else 0 | `value`, `growth` |
 | lam | gradient of the loss, after and then before the event | `adjoint`, (4, unit) |
 | f | right-hand side of the flow | - |
-| S | lam+ . (f(x+) - J f(x-)), J the Jacobian of the jump: loss gained per time that the event is late | `late` |
+| J | Jacobian of the jump | - |
+| S | lam+ . (f(x+) - J f(x-)): what the loss gains per time that the event comes sooner | `sooner` |
 
 With source gates g_n = sig(a_r,n(t-)) for an internal event; an external source has no gate, and g = 1.
 
@@ -48,8 +49,20 @@ def deliver(x, weights, value, by_target, gate):
 @inside
 @kernel()
 def pull_back_jump(
-    x, bias, weights, value, growth, by_target, gate, gate_growth, fired, kept, tau_s, tau_m,
-    adjoint, to_weights,
+    x,
+    bias,
+    weights,
+    value,
+    growth,
+    by_target,
+    gate,
+    gate_growth,
+    fired,
+    kept,
+    tau_s,
+    tau_m,
+    adjoint,
+    to_weights,
 ):
     """Carry `adjoint` over an event, without K. Returns (S, P, gradient of the source's gate, additions).
 
@@ -59,7 +72,7 @@ def pull_back_jump(
     being a unit or -1.
     """
     units = x.shape[1]
-    late, to_value, to_gate, additions = 0.0, 0.0, 0.0, 0
+    sooner, to_value, to_gate, additions = 0.0, 0.0, 0.0, 0
     for m in range(units):
         w_u, w_r, w_z = weights[m], weights[units + m], weights[2 * units + m]
         lam_u, lam_r, lam_z = adjoint[A_U, m], adjoint[A_R, m], adjoint[A_Z, m]
@@ -76,13 +89,13 @@ def pull_back_jump(
         additions += 3
         to_value += lam_u * w_u + lam_r * w_r + lam_z * w_z * g
         # inputs: after the event they relax from further away; before it the jump itself moves
-        late -= (lam_u * w_u + lam_r * w_r) * (value / tau_s + growth)
-        late -= lam_z * w_z * (g * value / tau_s + g * growth + g_growth * value)
+        sooner -= (lam_u * w_u + lam_r * w_r) * (value / tau_s + growth)
+        sooner -= lam_z * w_z * (g * value / tau_s + g * growth + g_growth * value)
         before = slope_of(x[C, m], x[A_U, m], x[A_Z, m], tau_m)
         c = x[C, m]
         if m == fired:
             before *= kept
             c = 0.0  # either reset: it was at its threshold
         after = slope_of(c, x[A_U, m] + w_u * value, x[A_Z, m] + w_z * g * value, tau_m)
-        late += adjoint[C, m] * (after - before)
-    return late, to_value, to_gate, additions
+        sooner += adjoint[C, m] * (after - before)
+    return sooner, to_value, to_gate, additions
