@@ -42,6 +42,8 @@ from eventbook.learning.rewiring import (
     sparse_linear,
     sparsify,
 )
+from eventbook.models.egru_continuous import EGRUContinuous, egru_continuous, egru_continuous_gradients
+from eventbook.models.egru_continuous.arguments import checked
 from eventbook.models.event_gru import EventGRU
 from eventbook.models.event_input import check_events, check_rows
 from eventbook.models.event_ssm import EventSSM, EventSSMConfig, EventSSMLayer
@@ -578,6 +580,23 @@ def with_tokens_alone(use: Callable[..., Any]) -> Case:
     return Case(use, make, {"token": PLACES, "gap": ("negative", "short", "square")})
 
 
+def in_continuous_time(use: Callable[..., Any]) -> Case:
+    def make() -> dict[str, Any]:
+        time = torch.tensor([0.5, 1.0, 2.5, 7.0], dtype=torch.float64)
+        return {"time": time, "token": torch.tensor([0, 6, 2, 5])}
+
+    return Case(use, make, {"token": PLACES, "time": ("negative", "falls", "short", "square")})
+
+
+def to_continuous(function: Callable[..., Any], *first: Any, **rest: Any) -> Case:
+    def use(time: Tensor, token: Tensor) -> Any:
+        weights = torch.ones(ROWS, 6, dtype=torch.float64), torch.ones(2, 6, dtype=torch.float64)
+        others = torch.zeros(6, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+        return function(*first, time, token, *weights, *others, duration=9.0, **rest)
+
+    return in_continuous_time(use)
+
+
 TOKENS: dict[Any, list[Case]] = {
     EventSSM: [
         event_ssm(training, norm=norm, discretization=word, pooling=mode)
@@ -589,6 +608,10 @@ TOKENS: dict[Any, list[Case]] = {
     ],
     EventSSMLayer: [event_ssm_layer(word) for word in ("async", "zoh")],
     EventGRU: [of_tokens(lambda **events: EventGRU(ROWS, 2, 3, 4)(**events))],
+    EGRUContinuous: [in_continuous_time(lambda **events: EGRUContinuous(ROWS, 2)(**events, duration=9.0))],
+    checked: [to_continuous(checked, asked=None, value=None, state=None)],
+    egru_continuous: [to_continuous(egru_continuous)],
+    egru_continuous_gradients: [to_continuous(egru_continuous_gradients, {})],
     StreamEvents: [stream_events(step="learned"), stream_events(gap_feature=True, conv_width=4)],
     token_scan: [with_tokens_alone(scan_of_rows)],
     check_events: [of_tokens(lambda **events: check_events(**events, rows=ROWS + 1, least=1))],
@@ -617,7 +640,7 @@ TOKENS: dict[Any, list[Case]] = {
 }
 
 # names that Numba resolves by type: nothing behind them in Python
-OVERLOADED = (rows.find, rows.add_rows, rows.dot_rows)
+OVERLOADED = (rows.find, rows.add_rows, rows.add_columns, rows.dot_rows, rows.dot_columns)
 
 # classes and functions that get a model but read nothing through its indices
 BLIND = {
@@ -633,6 +656,12 @@ BLIND = {
     "learning.rewiring.sparsify.sparsify": "draws the indices itself",
     "learning.rewiring.state.Careful": "what layers inherit",
     "learning.rewiring.wiring.Wired": "what layers inherit",
+    "models.egru.cell.EGRUCell": "values of units: no indices",
+    "models.egru.network.EGRU": "values of units: no indices; its kernels look at lengths",
+    "models.egru.thresholds.BetaThreshold": "a number a unit",
+    "models.egru.thresholds.FixedThreshold": "a number a unit",
+    "models.egru.thresholds.SigmoidThreshold": "a number a unit",
+    "models.egru.thresholds.Threshold": "a number a unit",
     "models.event_ssm.norm.BatchNorm": "channels of rows: no indices",
     "models.event_ssm.norm.LayerNorm": "channels of rows: no indices",
     "models.in_context.constructed_token.ConstructedTokenLayer": "features of tokens: no indices",

@@ -3,6 +3,8 @@
 event_ssm        state-space layers over streams of events, with the gap between events as the time step
 stream           selective state-space blocks that forget with distance, over events and point clouds
 in_context       a layer that learns in its context by gradient descent
+egru             a gated recurrent network whose units speak only when their state crosses a threshold
+egru_continuous  the event-based GRU in continuous time, with its exact event-based adjoint
 event_gru        a recurrent baseline over the same streams
 event_input      what all of them are given, and what they say when it is wrong
 initialization   linear maps as they begin

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eventbook.kernels.encoders.pooling import check_lengths
+from eventbook.kernels.machinery.lengths import check_lengths
 from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
 from eventbook.kernels.scans.event import check_gaps, check_tokens
 

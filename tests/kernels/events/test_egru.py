@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbook.kernels.events.egru import RESETS, egru_gradients, egru_need, egru_sequence
+from eventbook.kernels.events import Operations, egru_operator
+from eventbook.kernels.events.egru import GATES, RESETS, egru_gradients, egru_need, egru_sequence
 from eventbook.kernels.events.egru_reference import egru_reference, triangular
 
 F32, F64 = torch.float32, torch.float64
@@ -44,10 +45,13 @@ def ours(arguments, **options):
     return run.output, run.state, run.carry, run.last_output
 
 
-def twin(arguments, reset="threshold", surrogate_support=1.0, surrogate_dampening=0.7, event=None):
+def twin(arguments, surrogate_support=1.0, surrogate_dampening=0.7, event=None, lengths=None, **options):
     event = event or triangular(surrogate_support, surrogate_dampening)
-    output, state, carry = egru_reference(*arguments, reset=reset, event=event)
-    return output, state, carry, output[:, -1] if output.shape[1] else arguments[5]
+    output, state, carry = egru_reference(*arguments, lengths=lengths, event=event, **options)
+    if lengths is None:
+        return output, state, carry, output[:, -1] if output.shape[1] else arguments[5]
+    last = [output[row, n - 1] if n else arguments[5][row] for row, n in enumerate(lengths.tolist())]
+    return output, state, carry, torch.stack(last) if last else arguments[5]
 
 
 def with_gradients(function, arguments, arriving, **options):
@@ -71,11 +75,12 @@ def agree(found, expected, tolerance):
             assert relative(a, b) <= tolerance
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("support", [0.5, 3.0, 30.0, math.inf])
-def test_outputs_and_all_gradients_equal_autograd_of_the_twin(reset, support):
+def test_outputs_and_all_gradients_equal_autograd_of_the_twin(gate, reset, support):
     arguments, arriving = problem(2, 40, 37)
-    options = {"reset": reset, "surrogate_support": support}
+    options = {"reset": reset, "reset_gate": gate, "surrogate_support": support}
     found = with_gradients(ours, arguments, arriving, **options)
     expected = with_gradients(twin, arguments, arriving, **options)
     agree(found, expected, 1e-12)
@@ -93,12 +98,34 @@ def test_any_shape(data):
     batch, time = data.draw(st.integers(0, 3)), data.draw(st.integers(1, 5))
     units, reset = data.draw(st.integers(1, 40)), data.draw(st.sampled_from(RESETS))
     arguments, arriving = problem(batch, time, units, data.draw(st.integers(0, 99)))
-    options = {"reset": reset, "surrogate_support": 2.0}
+    options = {"reset": reset, "reset_gate": data.draw(st.sampled_from(GATES)), "surrogate_support": 2.0}
+    if data.draw(st.booleans()):
+        steps = st.lists(st.integers(0, time), min_size=batch, max_size=batch)
+        options["lengths"] = torch.tensor(data.draw(steps), dtype=torch.int64)
     agree(
         with_gradients(ours, arguments, arriving, **options),
         with_gradients(twin, arguments, arriving, **options),
         1e-12,
     )
+
+
+def test_the_form_of_the_paper():
+    """Its equations as printed: u weighs the candidate, z is the candidate, c alone is carried."""
+    (projection, recurrent, bias, threshold, c, y), _ = problem(2, 20, 13)
+    run = egru_sequence(projection, recurrent, bias, threshold, c, y, reset="paper", reset_gate="before")
+    W_u, W_r, W_z = recurrent.chunk(3, 1)
+    b_u, b_r, b_z = bias.chunk(3)
+    for t in range(20):
+        p_u, p_r, p_z = projection[:, t].chunk(3, 1)
+        u = torch.sigmoid(-(p_u + y @ W_u + b_u))
+        r = torch.sigmoid(p_r + y @ W_r + b_r)
+        z = torch.tanh(p_z + (r * y) @ W_z + b_z)
+        c = u * z + (1 - u) * c - y
+        y = c * (c > threshold)
+        assert relative(run.state[:, t], c) <= 1e-12
+        assert relative(run.output[:, t], y) <= 1e-12
+    other = egru_sequence(projection, recurrent, bias, threshold, reset="paper")  # control
+    assert (other.output - run.output).abs().max() > 1e-2
 
 
 def test_no_time_returns_the_initial_states():
@@ -114,12 +141,13 @@ def test_no_time_returns_the_initial_states():
     assert torch.equal(gradients[1], g)
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("units", [1, 15, 16, 17, 64, 83])
-def test_single_precision_has_single_accuracy(reset, units):
+def test_single_precision_has_single_accuracy(gate, reset, units):
     arguments, arriving = problem(2, 10, units, dtype=F32)
     exact = [[x.double() for x in given_] for given_ in (arguments, arriving)]
-    options = {"reset": reset, "surrogate_support": 2.0}
+    options = {"reset": reset, "reset_gate": gate, "surrogate_support": 2.0}
     expected = with_gradients(twin, *exact, **options)
     found = with_gradients(ours, arguments, arriving, **options)
     # An event within rounding of its threshold would make the comparison meaningless.
@@ -148,31 +176,36 @@ def test_a_wrong_surrogate_is_noticed():
         assert relative(a, b) >= 1e-2, name
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("reset", RESETS)
-def test_gradient_is_the_derivative_where_there_is_one(reset):
+def test_gradient_is_the_derivative_where_there_is_one(gate, reset):
     """Without a surrogate, what is left is the true derivative at almost every point."""
     arguments, _ = problem(1, 5, 4)
-    state = egru_sequence(*arguments, reset=reset).state
+    state = egru_sequence(*arguments, reset=reset, reset_gate=gate).state
     assert (state - arguments[3]).abs().min() > 1e-4  # no event appears or vanishes on the way
     assert torch.autograd.gradcheck(
-        lambda *a: ours(a, reset=reset, surrogate_dampening=0.0), [x.requires_grad_() for x in arguments]
+        lambda *a: ours(a, reset=reset, reset_gate=gate, surrogate_dampening=0.0),
+        [x.requires_grad_() for x in arguments],
     )
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("reset", RESETS)
-def test_the_twin_is_differentiable_with_a_smooth_indicator(reset):
+def test_the_twin_is_differentiable_with_a_smooth_indicator(gate, reset):
     arguments, _ = problem(1, 4, 3)
     smooth = lambda distance: torch.sigmoid(5 * distance)  # noqa: E731
     assert torch.autograd.gradcheck(
-        lambda *a: twin(a, reset, event=smooth)[:3], [x.requires_grad_() for x in arguments]
+        lambda *a: twin(a, reset=reset, reset_gate=gate, event=smooth)[:3],
+        [x.requires_grad_() for x in arguments],
     )
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_touching_every_row_changes_nothing(reset, dtype):
+def test_touching_every_row_changes_nothing(gate, reset, dtype):
     arguments, arriving = problem(2, 15, 37, dtype=dtype)
-    options = {"reset": reset, "surrogate_support": 4.0}
+    options = {"reset": reset, "reset_gate": gate, "surrogate_support": 4.0}
     sparse = with_gradients(ours, arguments, arriving, **options)
     dense = with_gradients(ours, arguments, arriving, every_row=True, **options)
     agree(sparse, dense, 0.0)
@@ -210,17 +243,21 @@ def test_always_firing_without_reset_is_a_gru():
         assert relative(a, b) <= 1e-12
 
 
-def test_two_windows_equal_one_run():
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("reset", RESETS)
+def test_two_windows_equal_one_run(gate, reset):
     arguments, arriving = problem(2, 12, 11)
+    options = {"reset": reset, "reset_gate": gate}
 
     def windows(arguments):
         projection, *weights = arguments[:4]
-        first = egru_sequence(projection[:, :5], *weights, *arguments[4:])
-        second = egru_sequence(projection[:, 5:], *weights, first.carry, first.last_output)
+        first = egru_sequence(projection[:, :5], *weights, *arguments[4:], **options)
+        second = egru_sequence(projection[:, 5:], *weights, first.carry, first.last_output, **options)
         joined = (torch.cat([a, b], 1) for a, b in zip(first[:2], second[:2], strict=True))
         return *joined, second.carry, second.last_output
 
-    agree(with_gradients(windows, arguments, arriving), with_gradients(ours, arguments, arriving), 1e-12)
+    whole = with_gradients(ours, arguments, arriving, **options)
+    agree(with_gradients(windows, arguments, arriving), whole, 1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, 1000])
@@ -239,16 +276,74 @@ def test_silence_is_a_power_of_an_affine_map(k):
     assert run.operations().multiply_accumulates == 0
 
 
+# --- padding ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_what_is_padded_is_never_looked_at(gate, dtype):
+    """Each row as if it were alone, bit by bit, whatever stands in the padding and arrives there."""
+    arguments, arriving = problem(4, 12, 21, dtype=dtype)
+    lengths = torch.tensor([12, 5, 0, 1])
+    padding = torch.arange(12) >= lengths[:, None]
+    arguments[0][padding] = math.nan
+    arriving[0][padding] = arriving[1][padding] = math.nan
+    options = {"reset_gate": gate, "surrogate_support": 2.0}
+    results, (to_projection, *to_weights, to_carry, to_output) = with_gradients(
+        ours, arguments, arriving, lengths=lengths, **options
+    )
+    sums = [torch.zeros_like(g) for g in to_weights]
+    for row, n in enumerate(lengths.tolist()):
+        projection, *weights, carry, output = arguments
+        alone = [projection[row : row + 1, :n], *weights, carry[row : row + 1], output[row : row + 1]]
+        g = [
+            arriving[0][row : row + 1, :n],
+            arriving[1][row : row + 1, :n],
+            *(x[row : row + 1] for x in arriving[2:]),
+        ]
+        expected, (p, *w, h, y) = with_gradients(ours, alone, g, **options)
+        for found, other in zip(results, expected, strict=True):
+            assert torch.equal(found[row, :n] if found.ndim == 3 else found[row], other[0])
+        assert torch.equal(to_projection[row, :n], p[0])
+        assert torch.equal(to_carry[row], h[0])
+        assert torch.equal(to_output[row], y[0])
+        sums = [total + more for total, more in zip(sums, w, strict=True)]
+    for found in (results[0], results[1], to_projection):
+        assert (found[padding] == 0).all()
+    agree([to_weights], [sums], 1e-12 if dtype is F64 else 1e-5)
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("every_row", [False, True])
+def test_counts_of_padded_rows_are_those_of_the_rows_alone(gate, every_row):
+    arguments, (arriving, *_) = problem(3, 12, 9, initial=False)
+    lengths, (projection, *weights) = torch.tensor([12, 1, 7]), arguments[:4]
+    options = {"reset_gate": gate, "every_row": every_row}
+    run = egru_sequence(projection, *weights, lengths=lengths, **options)
+    _, back = egru_gradients(arriving, projection, *weights, lengths=lengths, **options)
+    assert run.operations().events > 0
+    forward, backward = (0, 0, 0, 0), (0, 0, 0, 0)
+    for row, n in enumerate(lengths.tolist()):
+        alone = projection[row : row + 1, :n]
+        f = egru_sequence(alone, *weights, **options).operations()
+        _, b = egru_gradients(arriving[row : row + 1, :n], alone, *weights, **options)
+        forward, backward = f.plus(type(f)(*forward)), b.plus(type(b)(*backward))
+    assert run.operations() == forward
+    if not every_row:  # the dense gradient of R reads padding, like any dense product
+        assert back == backward
+
+
 # --- counts ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("support", [1.0, 10.0])
-def test_counts_are_exact(reset, dtype, support):
+def test_counts_are_exact(gate, reset, dtype, support):
     batch, time, units = 2, 30, 23
     arguments, (arriving, *_) = problem(batch, time, units, dtype=dtype, initial=False)
-    options = {"reset": reset, "surrogate_support": support}
+    options = {"reset": reset, "reset_gate": gate, "surrogate_support": support}
     run = egru_sequence(*arguments, **options)
     events = int((run.output[:, :-1] != 0).sum())
     needed = int(egru_need(run.state, arguments[3], support)[:, :-1].sum())
@@ -263,16 +358,43 @@ def test_counts_are_exact(reset, dtype, support):
     assert backward.bytes_read == 3 * units * needed * arguments[1].element_size()
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_gated_first_output_is_read_once_more(wanted):
+    """r_0 depends on y_0: without its gradient H products an event of y_0, with it all 3 H of every unit."""
+    (projection, *weights, carry, output), (arriving, *_) = problem(2, 15, 11)
+    run = egru_sequence(projection, *weights, carry, output, reset_gate="before")
+    spoken = torch.cat([output[:, None], run.output[:, :-1]], 1)
+    needed = int(egru_need(run.state, weights[2])[:, :-1].sum())
+    first, events = int((output != 0).sum()), int((spoken != 0).sum())
+    assert first > 0
+    assert run.operations().multiply_accumulates == 33 * events
+    if wanted:
+        _, found = egru_gradients(arriving, projection, *weights, carry, output, reset_gate="before")
+        assert found.multiply_accumulates == 33 * (needed + 2 * 11 + events)
+        return
+    options = torch.tensor([15, 15]), "threshold", True, 1.0, 0.7, False
+    said, state, _, gates, cross, _ = egru_operator.egru(projection, *weights, carry, output, *options, 1)
+    *_, counts = egru_operator.egru_backward(
+        arriving, None, None, weights[0], weights[2], carry, output, said, state, gates, cross, *options,
+        True, False, 1,
+    )  # fmt: skip
+    found = Operations.of(counts)
+    assert (found.needed, found.events) == (needed + first, events)
+    assert found.multiply_accumulates == 33 * (needed + events) + 11 * first
+
+
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("scale", [0.2, 1.0, 100.0])
-def test_the_dense_path_counts_the_same_at_any_activity(scale):
+def test_the_dense_path_counts_the_same_at_any_activity(gate, scale):
     time, units = 20, 17
     arguments, (arriving, *_) = problem(1, time, units, initial=False)
     arguments[3] = arguments[3] * scale
     dense = 3 * units**2 * (time - 1)
-    assert egru_sequence(*arguments, every_row=True).operations().multiply_accumulates == dense
-    _, backward = egru_gradients(arriving, *arguments[:4], every_row=True)
+    options = {"reset_gate": gate, "every_row": True}
+    assert egru_sequence(*arguments, **options).operations().multiply_accumulates == dense
+    _, backward = egru_gradients(arriving, *arguments[:4], **options)
     assert backward.multiply_accumulates == 2 * dense
-    assert egru_sequence(*arguments).operations().multiply_accumulates < dense
+    assert egru_sequence(*arguments, reset_gate=gate).operations().multiply_accumulates < dense
 
 
 def test_gradients_without_autograd_are_the_same():
@@ -300,29 +422,30 @@ def test_need_sets_are_nested_in_beta_and_end_at_the_events():
 # --- silence -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_rows_of_silent_units_are_never_read(dtype):
+def test_rows_of_silent_units_are_never_read(gate, dtype):
     """Some units never fire; their rows may hold noise, or NaN, and y is bitwise equal."""
     arguments, arriving = problem(2, 20, 23, dtype=dtype, initial=False)
     arguments[3][::3] = 50.0
-    support = 10.0
-    run = egru_sequence(*arguments)
+    support, place = 10.0, {"reset_gate": gate}
+    run = egru_sequence(*arguments, **place)
     silent = (run.output == 0).all(1).all(0)
     assert int(silent.sum()) >= 8
     for noise in (1000.0, math.nan):
         poisoned = list(arguments)
         poisoned[1] = arguments[1].clone()
         poisoned[1][silent] = noise
-        assert torch.equal(egru_sequence(*poisoned).output, run.output)
+        assert torch.equal(egru_sequence(*poisoned, **place).output, run.output)
     unneeded = ~egru_need(run.state, arguments[3], support).any(1).any(0)
     assert int(unneeded.sum()) >= 5
     poisoned[1] = torch.where(unneeded.unsqueeze(1), torch.nan, arguments[1])
-    found = egru_gradients(arriving[0], *poisoned[:4], surrogate_support=support)[0]
-    expected = egru_gradients(arriving[0], *arguments[:4], surrogate_support=support)[0]
+    found = egru_gradients(arriving[0], *poisoned[:4], surrogate_support=support, **place)[0]
+    expected = egru_gradients(arriving[0], *arguments[:4], surrogate_support=support, **place)[0]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     loud = list(arguments)  # control: an active row
     loud[1] = torch.where(silent.unsqueeze(1), arguments[1], arguments[1] + 0.1)
-    assert (egru_sequence(*loud).output - run.output).abs().max() > 1e-3
+    assert (egru_sequence(*loud, **place).output - run.output).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -340,12 +463,14 @@ def test_nan_fires_and_travels(dtype):
 # --- torch -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("dtype", [F32, F64])
-def test_threads_and_repetition_give_the_same_bits(dtype):
+def test_threads_and_repetition_give_the_same_bits(gate, dtype):
     arguments, arriving = problem(5, 9, 33, dtype=dtype)
-    once = with_gradients(ours, arguments, arriving)
+    options = {"reset_gate": gate, "lengths": torch.tensor([9, 2, 7, 0, 9])}
+    once = with_gradients(ours, arguments, arriving, **options)
     for threads in (1, 2, 3, 8):
-        agree(with_gradients(ours, arguments, arriving, threads=threads), once, 0.0)
+        agree(with_gradients(ours, arguments, arriving, threads=threads, **options), once, 0.0)
 
 
 def test_strided_inputs_and_broadcast_gradients():
@@ -374,11 +499,28 @@ def test_compiles_whole_and_twice_in_one_graph():
     def stacked(arguments):
         projection, *weights = arguments
         first = egru_sequence(projection, *weights)
-        second = egru_sequence(first.output.repeat(1, 1, 3) + projection, *weights, surrogate_support=2.0)
+        second = egru_sequence(
+            first.output.repeat(1, 1, 3) + projection, *weights, surrogate_support=2.0, reset_gate="before"
+        )
         return second.output, second.state, second.carry, second.last_output
 
     compiled = torch.compile(stacked, backend="aot_eager", fullgraph=True)
     agree(with_gradients(compiled, arguments, arriving), with_gradients(stacked, arguments, arriving), 1e-15)
+
+
+def test_lengths_in_a_compiled_graph_are_looked_at_when_it_runs():
+    (projection, *weights), _ = problem(2, 6, 8)
+
+    def run(lengths):
+        result = egru_sequence(projection, *weights, lengths=lengths)
+        return result.output, result.last_output
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    good = torch.tensor([6, 2])
+    for found, expected in zip(compiled(good), run(good), strict=True):
+        assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match=r"lengths\[1\] must be in 0..6 \(time\), got 7"):
+        compiled(torch.tensor([6, 7]))
 
 
 def test_vmap_folds_into_the_batch():
@@ -443,6 +585,16 @@ def test_bad_options_are_refused():
     arguments, (arriving, *_) = problem()
     with pytest.raises(ValueError, match="reset must be one of threshold, value, none, paper, got 'zero'"):
         egru_sequence(*arguments, reset="zero")
+    with pytest.raises(ValueError, match="reset_gate must be one of after, before, got 'both'"):
+        egru_sequence(*arguments, reset_gate="both")
+    for lengths, error, complaint in (
+        ([12, 13], ValueError, r"lengths\[1\] must be in 0..12 \(time\), got 13"),
+        ([-1, 3], ValueError, r"lengths\[0\] must be in 0..12 \(time\), got -1"),
+        ([1, 2, 3], ValueError, r"lengths must be \(batch,\) = \(2,\), got \(3,\)"),
+        ([1.0, 2.0], TypeError, "lengths must be int64 or int32, got float32"),
+    ):
+        with pytest.raises(error, match=complaint):
+            egru_sequence(*arguments, lengths=torch.tensor(lengths))
     with pytest.raises(ValueError, match="surrogate_support must be > 0, got 0"):
         egru_sequence(*arguments, surrogate_support=0)
     with pytest.raises(ValueError, match="surrogate_dampening must be >= 0, got -1"):

@@ -212,6 +212,8 @@ def scan(d: Draw) -> Callable[[], Any]:
         (egru_sequence, dict(projection=d.tensor("btm"), recurrent=d.tensor("nm"),
                              recurrent_bias=d.tensor("m"), threshold=d.tensor("n"), threads=d.threads(),
                              carry=d.maybe(lambda: d.tensor("bn")), output=d.maybe(lambda: d.tensor("bn")),
+                             lengths=d.maybe(lambda: d.tensor("b", whole=d.lengths["t"] + 1)),
+                             reset_gate=d.one_of("after", "before"),
                              reset=d.one_of("threshold", "value", "none", "paper"))),
     ]  # fmt: skip
     function, arguments = d.one_of(*calls)

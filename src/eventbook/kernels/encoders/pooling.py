@@ -31,6 +31,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eventbook.kernels.machinery.lengths import check_lengths
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 
 LEAST_WEIGHT = 1e-6  # milliseconds; keeps the mean of simultaneous events defined
@@ -121,21 +122,6 @@ def _groups(
         gap[:, :kept].unflatten(1, (count, stride)),
         shorter,
     )
-
-
-def check_lengths(lengths: Tensor, time: int, least: int = 0) -> None:
-    """ValueError that names the first length which is not in least..time; TypeError if they are no integers.
-
-    While torch.compile traces, values are not looked at: a graph has no place to raise from.
-    """
-    if lengths.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"lengths must be int64 or int32, got {str(lengths.dtype).removeprefix('torch.')}")
-    if torch.compiler.is_compiling():
-        return
-    bad = (lengths < least) | (lengths > time)
-    if bad.any():
-        row = int(bad.int().argmax())
-        raise ValueError(f"lengths[{row}] must be in {least}..{time} (time), got {int(lengths[row])}")
 
 
 def pool_reference(

@@ -16,28 +16,34 @@ r"""The event-based GRU over a sequence: forward and backward cost what units sa
 | beta | inverse half-width of the surrogate derivative | scalar | `surrogate_support` |
 | gamma | its height | scalar | `surrogate_dampening` |
 | need | units a gradient can pass: fired, or within 1/beta of theta | (batch, time, unit) | `egru_need` |
+| T | steps of a row that are no padding | (batch,) | `lengths` |
 
-Recurrent multiply-accumulates with y_0 = 0, counted by the kernels and exact:
+Recurrent multiply-accumulates with y_0 = 0, counted by the kernels and exact, for each row of the batch:
 
     forward   3 H sum_{t=0}^{T-2} |events_t|             dense: 3 H^2 (T - 1)
     backward  3 H sum_{t=0}^{T-2} (|need_t| + |events_t|)    dense: twice that
 
-Four resets, see `egru_reference`: "threshold" (the authors' code, the default), "value", "paper", "none".
+Four resets, see `egru_reference`: "threshold" (the authors' code, the default), "value", "paper", "none". Two
+places of the reset gate: "after" the recurrent product, as in torch.nn.GRU and above, or "before" it, as in
+the paper: then g = tanh(p_g + (r y_{t-1}) R_g + b_r). The counts are the same: an event has two values, y and
+r y, and the first meets 2 H weights of its row, the second H.
 
-Source: `egru`, code form (the reset gate after the recurrent product); sparse back-propagation derived there.
+Source: `egru`, code form and paper form; sparse back-propagation derived there.
 """
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from eventbook.kernels.events.counters import Operations
 from eventbook.kernels.events.egru_operator import egru, egru_backward
+from eventbook.kernels.machinery.lengths import check_lengths
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 
 RESETS = ("threshold", "value", "none", "paper")
+GATES = ("after", "before")
 
 
 class EGRURun(NamedTuple):
@@ -45,8 +51,8 @@ class EGRURun(NamedTuple):
 
     output: Float[Tensor, "batch time unit"]  # y
     state: Float[Tensor, "batch time unit"]  # c, before the reset
-    carry: Float[Tensor, "batch unit"]  # h_T, for the next call
-    last_output: Float[Tensor, "batch unit"]  # y_T, for the next call
+    carry: Float[Tensor, "batch unit"]  # h after the last step of each row, for the next call
+    last_output: Float[Tensor, "batch unit"]  # y of that step, for the next call
     counts: Int64[Tensor, "batch column"]
 
     def operations(self) -> Operations:
@@ -72,13 +78,16 @@ def _checked(
     threshold: Tensor,
     carry: Tensor | None,
     output: Tensor | None,
+    lengths: Tensor | None,
     reset: str,
+    reset_gate: str,
     support: float,
     dampening: float,
-) -> tuple[Tensor, Tensor]:
-    """The initial states, after complaints in the user's words."""
-    if reset not in RESETS:
-        raise ValueError(f"reset must be one of {', '.join(RESETS)}, got {reset!r}")
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The initial states and the lengths, after complaints in the user's words."""
+    for name, word, known in (("reset", reset, RESETS), ("reset_gate", reset_gate, GATES)):
+        if word not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
     if not support > 0:
         raise ValueError(f"surrogate_support must be > 0, got {support}")
     if not dampening >= 0:
@@ -90,6 +99,7 @@ def _checked(
         projection=(projection, "batch time three_units"),
         carry=(carry, "batch unit"),
         output=(output, "batch unit"),
+        lengths=(lengths, "batch"),
     )
     if sizes["three_units"] != 3 * sizes["unit"]:
         raise ValueError(
@@ -101,7 +111,20 @@ def _checked(
         threshold=threshold, carry=carry, output=output,
     )  # fmt: skip
     silent = projection.new_zeros(sizes["batch"], sizes["unit"])
-    return silent if carry is None else carry, silent if output is None else output
+    if lengths is None:
+        steps = projection.new_full((sizes["batch"],), sizes["time"], dtype=torch.int64)
+    else:
+        check_lengths(lengths, sizes["time"])  # in a compiled graph the operator looks at them
+        steps = lengths.to(torch.int64)
+    return silent if carry is None else carry, silent if output is None else output, steps
+
+
+def last_output(said: Tensor, steps: Tensor, first: Tensor) -> Tensor:
+    """What was said in the last step of each row; y_0 for a row without steps."""
+    if not said.shape[1]:
+        return first
+    at = (steps - 1).clamp(min=0)[:, None, None].expand(-1, 1, said.shape[2])
+    return torch.where((steps > 0)[:, None], said.gather(1, at).squeeze(1), first)
 
 
 def egru_sequence(
@@ -112,7 +135,9 @@ def egru_sequence(
     carry: Float[Tensor, "batch unit"] | None = None,
     output: Float[Tensor, "batch unit"] | None = None,
     *,
+    lengths: Int[Tensor, "batch"] | None = None,
     reset: str = "threshold",
+    reset_gate: str = "after",
     surrogate_support: float = 1.0,
     surrogate_dampening: float = 0.7,
     every_row: bool = False,
@@ -129,8 +154,13 @@ def egru_sequence(
     carry, output
         h_0 and y_0, (batch, unit); zeros if not given. To go on where a run ended, give its `carry` and
         `last_output`: two windows then equal one long run, gradients included.
+    lengths
+        Steps of each row that are no padding, (batch,) integers; all if not given. Behind them outputs and
+        states are 0, and nothing is computed.
     reset
         What an event takes from the state: "threshold", "value", "none" or "paper".
+    reset_gate
+        Where r acts: "after" the recurrent product, or "before" it.
     surrogate_support, surrogate_dampening
         beta > 0 (may be inf) and gamma >= 0 of the surrogate derivative; they do not change the outputs.
     every_row
@@ -147,9 +177,9 @@ def egru_sequence(
     Raises
     ------
     ValueError
-        If shapes do not fit, a tensor is not on the CPU, or an option is none.
+        If shapes do not fit, a length is not in 0..time, a tensor is not on the CPU, or an option is none.
     TypeError
-        If dtypes differ.
+        If dtypes differ, or lengths are no integers.
 
     Examples
     --------
@@ -161,15 +191,16 @@ def egru_sequence(
     >>> run.operations().events
     1
     """
-    carry, output = _checked(
-        projection, recurrent, recurrent_bias, threshold, carry, output, reset, surrogate_support,
-        surrogate_dampening,
+    carry, output, steps = _checked(
+        projection, recurrent, recurrent_bias, threshold, carry, output, lengths, reset, reset_gate,
+        surrogate_support, surrogate_dampening,
     )  # fmt: skip
     said, state, last, _, _, counts = egru(
-        projection, recurrent, recurrent_bias, threshold, carry, output, reset,
-        surrogate_support, surrogate_dampening, every_row, threads,
+        projection, recurrent, recurrent_bias, threshold, carry, output, steps, reset,
+        reset_gate == "before", surrogate_support, surrogate_dampening, every_row, threads,
     )  # fmt: skip
-    return EGRURun(said, state, last, said[:, -1] if said.shape[1] else output, counts)
+    end = last_output(said, steps, output) if lengths is not None or not said.shape[1] else said[:, -1]
+    return EGRURun(said, state, last, end, counts)
 
 
 def egru_gradients(
@@ -181,7 +212,9 @@ def egru_gradients(
     carry: Float[Tensor, "batch unit"] | None = None,
     output: Float[Tensor, "batch unit"] | None = None,
     *,
+    lengths: Int[Tensor, "batch"] | None = None,
     reset: str = "threshold",
+    reset_gate: str = "after",
     surrogate_support: float = 1.0,
     surrogate_dampening: float = 0.7,
     every_row: bool = False,
@@ -193,7 +226,8 @@ def egru_gradients(
     ----------
     output_gradient
         dE/dy, (batch, time, unit). The other arguments are those of `egru_sequence`. The gradient of y_0
-        reads all rows once more and is computed, and counted, only if `output` is given; else it is 0.
+        reads all rows once more and is computed, and counted, only if `output` is given; else it is 0. What
+        arrives behind the length of a row is not looked at.
 
     Returns
     -------
@@ -203,21 +237,20 @@ def egru_gradients(
         `needed` messages, `events` that updated a row, multiply-accumulates of both.
     """
     wanted = output is not None
-    carry, output = _checked(
-        projection, recurrent, recurrent_bias, threshold, carry, output, reset, surrogate_support,
-        surrogate_dampening,
+    carry, output, steps = _checked(
+        projection, recurrent, recurrent_bias, threshold, carry, output, lengths, reset, reset_gate,
+        surrogate_support, surrogate_dampening,
     )  # fmt: skip
-    surrogate = surrogate_support, surrogate_dampening
+    options = reset, reset_gate == "before", surrogate_support, surrogate_dampening, every_row
     with torch.no_grad():
         said, state, _, gates, cross, _ = egru(
-            projection, recurrent, recurrent_bias, threshold, carry, output, reset, *surrogate, every_row,
-            threads,
-        )  # fmt: skip
+            projection, recurrent, recurrent_bias, threshold, carry, output, steps, *options, threads
+        )
         axes(state=(state, "batch time unit"), output_gradient=(output_gradient, "batch time unit"))
         same_dtype(FLOATING, projection=projection, output_gradient=output_gradient)
         *gradients, counts = egru_backward(
             output_gradient, None, None, recurrent, threshold, carry, output, said, state, gates, cross,
-            reset, *surrogate, every_row, True, wanted, threads,
+            steps, *options, True, wanted, threads,
         )  # fmt: skip
     return EGRUGradients(*gradients), Operations.of(counts)
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eventbook.kernels.events.counters import COLUMNS, no_counts
+from eventbook.kernels.events.counters import COLUMNS, EVENTS, no_counts
 from eventbook.kernels.events.egru_backward import backward
 from eventbook.kernels.events.egru_forward import forward
 from eventbook.kernels.events.matvec import row_gradient
+from eventbook.kernels.machinery.lengths import check_lengths
 from eventbook.kernels.machinery.tensors import (
     array,
     copy,
@@ -36,7 +37,9 @@ def egru(
     threshold: Tensor,
     carry: Tensor,
     output: Tensor,
+    lengths: Tensor,
     reset: str,
+    gated: bool,
     support: float,
     dampening: float,
     everything: bool,
@@ -44,17 +47,21 @@ def egru(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, time, _ = projection.shape
     units = len(threshold)
+    steps = array(lengths)
+    if ((steps < 0) | (steps > time)).any():  # the kernel would write where nothing is its own
+        check_lengths(lengths, time)
     said, state, cross = (new((batch, time, units), projection) for _ in range(3))
     gates, last, counts = new(projection.shape, projection), copy(carry), no_counts(batch)
     rows = (
         *(flat(array(x)) for x in (projection, said, state, gates, cross)),
         last.numpy(),
         array(output),
+        steps,
         counts.numpy(),
     )
     over_batch(
         forward, threads, rows, array(recurrent).reshape(-1), array(recurrent_bias), array(threshold),
-        _removed(threshold, reset), reset == "value", reset == "paper", everything,
+        _removed(threshold, reset), reset == "value", reset == "paper", gated, everything,
     )  # fmt: skip
     return said, state, last, gates, cross, counts
 
@@ -67,7 +74,9 @@ def _(
     threshold: Tensor,
     carry: Tensor,
     output: Tensor,
+    lengths: Tensor,
     reset: str,
+    gated: bool,
     support: float,
     dampening: float,
     everything: bool,
@@ -92,7 +101,9 @@ def egru_backward(
     state: Tensor,
     gates: Tensor,
     cross: Tensor,
+    lengths: Tensor,
     reset: str,
+    gated: bool,
     support: float,
     dampening: float,
     everything: bool,
@@ -114,21 +125,31 @@ def egru_backward(
         to_carry.numpy(),
         *(flat(array(x)) for x in (state, gates, cross)),
         array(carry),
+        array(output),
+        array(lengths),
         *(flat(x.numpy()) for x in (to_projection, to_product)),
         *(x.numpy() for x in (to_threshold, to_output, counts)),
     )
     over_batch(
         backward, threads, rows, array(recurrent).reshape(-1), array(threshold), _removed(threshold, reset),
         scalar(support), scalar(dampening), reset == "value", reset == "threshold", reset == "paper",
-        everything, output_wanted,
+        gated, everything, output_wanted,
     )  # fmt: skip
     if recurrent_wanted:
         before = torch.cat([output.unsqueeze(1), said], 1)[:, :time]
-        falling = to_product
+        if bool((lengths < time).any()):  # nothing receives what the last step of a shorter row said
+            before = torch.where((torch.arange(time) < lengths[:, None])[..., None], before, 0)
+        pairs = [(before, to_product)]
+        if gated:
+            scaled = before * gates[..., units : 2 * units]
+            pairs = [(before, to_product[..., : 2 * units]), (scaled, to_product[..., 2 * units :])]
         if everything and not bool((output != 0).any()):  # nor does a dense path multiply with y_0 = 0
-            before, falling = before[:, 1:], falling[:, 1:]
-        to_recurrent, more = row_gradient(before.flatten(0, 1), falling.flatten(0, 1), everything, threads)
-        counts = torch.cat([counts, more])
+            pairs = [(spoke[:, 1:], falling[:, 1:]) for spoke, falling in pairs]
+        found = [row_gradient(x.flatten(0, 1), g.flatten(0, 1), everything, threads) for x, g in pairs]
+        to_recurrent = torch.cat([gradient for gradient, _ in found], 1) if gated else found[0][0]
+        for number, (_, more) in enumerate(found):
+            more[:, EVENTS] *= number == 0  # a unit that spoke, however many of its values were used
+            counts = torch.cat([counts, more])
     else:
         to_recurrent = torch.zeros_like(recurrent, memory_format=torch.contiguous_format)
     # Sums over batch and time in ascending order, by one thread.
@@ -150,7 +171,9 @@ def _(
     state: Tensor,
     gates: Tensor,
     cross: Tensor,
+    lengths: Tensor,
     reset: str,
+    gated: bool,
     support: float,
     dampening: float,
     everything: bool,
@@ -170,32 +193,29 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, recurrent, _, threshold, carry, first, *ctx.options = inputs
+    _, recurrent, _, threshold, carry, first, lengths, *ctx.options = inputs
     said, state, _, gates, cross, _ = output
-    ctx.save_for_backward(recurrent, threshold, carry, first, said, state, gates, cross)
+    ctx.save_for_backward(recurrent, threshold, carry, first, said, state, gates, cross, lengths)
     ctx.set_materialize_grads(False)
 
 
 def _pull_back(ctx: Any, said: Any, state: Any, last: Any, *_: Any) -> tuple[Tensor | None, ...]:
-    reset, support, dampening, everything, threads = ctx.options
+    *options, threads = ctx.options
     wanted = ctx.needs_input_grad
     *gradients, _ = egru_backward(
         said,
         state,
         last,
         *ctx.saved_tensors,
-        reset,
-        support,
-        dampening,
-        everything,
+        *options,
         wanted[1],
         wanted[5],
         threads,
     )
-    return *gradients, None, None, None, None, None
+    return *gradients, *[None] * 7
 
 
 egru.register_autograd(_pull_back, setup_context=_keep)
 forbid_second_backward(egru_backward, "egru_sequence")
-fold_into_batch(egru, (True, False, False, False, True, True, None, None, None, None, None))
-fold_into_batch(egru_backward, (False,) * 11 + (None,) * 7)
+fold_into_batch(egru, (True, False, False, False, True, True, True, *(None,) * 6))
+fold_into_batch(egru_backward, (False,) * 12 + (None,) * 8)

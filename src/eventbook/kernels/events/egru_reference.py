@@ -4,6 +4,10 @@ r"""The event-based GRU written for reading, differentiable by torch through an 
     z = sig(p_z + q_z)    r = sig(p_r + q_r)    g = tanh(p_g + r q_g)
     c_t = z h_{t-1} + (1 - z) g            o_t = event(c_t - theta)        y_t = o_t c_t
 
+With the reset gate before the recurrent matrix R = (R_zr, R_g), as in the paper,
+
+    q_t,zr = y_{t-1} R_zr + b_r,zr         q_t,g = (r y_{t-1}) R_g + b_r,g         g = tanh(p_g + q_g)
+
 | reset | state after an event |
 |---|---|
 | "threshold" | h = c - o theta |
@@ -18,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -44,6 +48,40 @@ def triangular(support: float = 1.0, dampening: float = 0.7) -> Callable[[Tensor
     return lambda distance: TriangularEvent.apply(distance, support, dampening)
 
 
+def egru_step(
+    p: Float[Tensor, "batch three_units"],
+    recurrent: Float[Tensor, "unit three_units"],
+    recurrent_bias: Float[Tensor, "three_units"],
+    threshold: Float[Tensor, "unit"],
+    carry: Float[Tensor, "batch unit"],
+    output: Float[Tensor, "batch unit"],
+    *,
+    reset: str = "threshold",
+    reset_gate: str = "after",
+    event: Callable[[Tensor], Tensor] = triangular(),  # noqa: B008 (a pure function)
+) -> tuple[Float[Tensor, "batch unit"], Float[Tensor, "batch unit"], Float[Tensor, "batch unit"]]:
+    """y, c and h after one step, from the projected input and the h and y before it."""
+    p_z, p_r, p_g = p.chunk(3, -1)
+    if reset_gate == "after":
+        q_z, q_r, q_g = (output @ recurrent + recurrent_bias).chunk(3, -1)
+        r = torch.sigmoid(p_r + q_r)
+        g = torch.tanh(p_g + r * q_g)
+    else:
+        zr = 2 * len(threshold)
+        q_z, q_r = (output @ recurrent[:, :zr] + recurrent_bias[:zr]).chunk(2, -1)
+        r = torch.sigmoid(p_r + q_r)
+        g = torch.tanh(p_g + ((r * output) @ recurrent[:, zr:] + recurrent_bias[zr:]))
+    z = torch.sigmoid(p_z + q_z)
+    c = z * carry + (1 - z) * g
+    if reset == "paper":
+        c = c - output
+    o = event(c - threshold)
+    y = o * c
+    if reset == "threshold":
+        return y, c, c - o * threshold
+    return y, c, c - y if reset == "value" else c
+
+
 def egru_reference(
     projection: Float[Tensor, "batch time three_units"],
     recurrent: Float[Tensor, "unit three_units"],
@@ -52,28 +90,25 @@ def egru_reference(
     carry: Float[Tensor, "batch unit"],
     output: Float[Tensor, "batch unit"],
     *,
+    lengths: Int[Tensor, "batch"] | None = None,
     reset: str = "threshold",
+    reset_gate: str = "after",
     event: Callable[[Tensor], Tensor] = triangular(),  # noqa: B008 (a pure function)
 ) -> tuple[Float[Tensor, "batch time unit"], Float[Tensor, "batch time unit"], Float[Tensor, "batch unit"]]:
-    """Outputs, states before the reset, and the carried state after the last step."""
-    outputs, states = [], []
-    for p in projection.unbind(1):
-        p_z, p_r, p_g = p.chunk(3, -1)
-        q_z, q_r, q_g = (output @ recurrent + recurrent_bias).chunk(3, -1)
-        z, r = torch.sigmoid(p_z + q_z), torch.sigmoid(p_r + q_r)
-        g = torch.tanh(p_g + r * q_g)
-        c = z * carry + (1 - z) * g
-        if reset == "paper":
-            c = c - output
-        o = event(c - threshold)
-        output = o * c
-        if reset == "threshold":
-            carry = c - o * threshold
-        elif reset == "value":
-            carry = c - output
+    """Outputs, states before the reset, and the carried state after the last step of each row.
+
+    What lies behind the length of a row is 0 in both sequences.
+    """
+    weights, outputs, states = (recurrent, recurrent_bias, threshold), [], []
+    for t, p in enumerate(projection.unbind(1)):
+        y, c, h = egru_step(p, *weights, carry, output, reset=reset, reset_gate=reset_gate, event=event)
+        if lengths is None:
+            output, carry = y, h
         else:
-            carry = c
-        outputs.append(output)
+            here = (t < lengths)[:, None]
+            output, carry = torch.where(here, y, output), torch.where(here, h, carry)
+            y, c = torch.where(here, y, 0), torch.where(here, c, 0)
+        outputs.append(y)
         states.append(c)
     if not outputs:
         empty = projection.new_empty(projection.shape[0], 0, len(threshold))

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
@@ -219,10 +219,21 @@ def event_matvec(
     >>> event_matvec(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]))
     tensor([[2., 4., 6.]])
     """
+    return event_matvec_counts(activity, matrix, need=need, threads=threads)[0]
+
+
+def event_matvec_counts(
+    activity: Float[Tensor, "batch source"],
+    matrix: Float[Tensor, "source target"],
+    *,
+    need: Bool[Tensor, "batch source"] | None = None,
+    threads: int = 1,
+) -> tuple[Float[Tensor, "batch target"], Int64[Tensor, "batch column"]]:
+    """As `event_matvec`, with the counts of `Operations.of`, which torch can trace."""
     axes(activity=(activity, "batch source"), matrix=(matrix, "source target"), need=(need, "batch source"))
     same_dtype(FLOATING, activity=activity, matrix=matrix)
     check_mask(need)
-    return _event_matvec(activity, matrix, need, False, threads)[0]
+    return _event_matvec(activity, matrix, need, False, threads)
 
 
 def event_matvec_counted(

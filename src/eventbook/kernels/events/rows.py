@@ -3,6 +3,7 @@ r"""What every event kernel is made of: find the events, add their rows, multipl
     find(x)                 indices i with x_i != 0, ascending
     add_rows                y_j += sum_e v_e R[i_e, j]                  one row of outgoing weights per event
     dot_rows                m_i  = sum_j R[i, j] g_j for i in a list    what a source learns from its targets
+    add_columns, dot_columns                                            the same with a few columns of R
 
 Rows belong to sources, so a silent source costs nothing: its row is never read. A row is contiguous in
 memory, and both directions walk it from front to back, so there is no transposed copy.
@@ -13,7 +14,7 @@ held in registers, panel after panel, which tears each row into pieces). Each el
 in ascending order of events: adding rows in one go or in several gives the same bits. `dot_rows` reads four
 rows at a time, each with two accumulators of its own: a result does not depend on which rows are neighbours.
 
-NaN is not 0 and hence an event. Both functions return the multiply-accumulates that they did, counted where
+NaN is not 0 and hence an event. All products return the multiply-accumulates that they did, counted where
 they happen.
 """
 # mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
@@ -137,20 +138,20 @@ def _add_one(matrix, a, v, out):
 
 
 @kernel()
-def _add_rows_single(matrix, index, value, count, out):
-    """Relies on rows that `find` wrote, of a matrix with as many columns as `out`."""
+def _add_single(matrix, stride, start, index, value, count, out):
+    """Relies on rows that `find` wrote, of `stride` columns, and on an `out` that ends within them."""
     width = out.size
     done, e = 0, 0
     while e + 8 <= count:
         at = (
-            index[e] * width,
-            index[e + 1] * width,
-            index[e + 2] * width,
-            index[e + 3] * width,
-            index[e + 4] * width,
-            index[e + 5] * width,
-            index[e + 6] * width,
-            index[e + 7] * width,
+            start + index[e] * stride,
+            start + index[e + 1] * stride,
+            start + index[e + 2] * stride,
+            start + index[e + 3] * stride,
+            start + index[e + 4] * stride,
+            start + index[e + 5] * stride,
+            start + index[e + 6] * stride,
+            start + index[e + 7] * stride,
         )
         v = (
             splat(value[e]),
@@ -167,21 +168,21 @@ def _add_rows_single(matrix, index, value, count, out):
         e += 8
     while e + 2 <= count:
         v0, v1 = splat(value[e]), splat(value[e + 1])
-        _add_two(matrix, index[e] * width, index[e + 1] * width, v0, v1, out)
+        _add_two(matrix, start + index[e] * stride, start + index[e + 1] * stride, v0, v1, out)
         done += 2 * width
         e += 2
     if e < count:
-        _add_one(matrix, index[e] * width, splat(value[e]), out)
+        _add_one(matrix, start + index[e] * stride, splat(value[e]), out)
         done += width
     return done
 
 
 @kernel()
-def _add_rows_double(matrix, index, value, count, out):
-    """Relies on rows that `find` wrote, of a matrix with as many columns as `out`."""
+def _add_double(matrix, stride, start, index, value, count, out):
+    """Relies on rows that `find` wrote, of `stride` columns, and on an `out` that ends within them."""
     width, done = out.size, 0
     for e in range(count):
-        at, v = index[e] * width, value[e]
+        at, v = start + index[e] * stride, value[e]
         for j in range(width):
             out[j] += v * matrix[at + j]
         done += width
@@ -195,8 +196,21 @@ def add_rows(matrix, index, value, count, out):
 
 @overload(add_rows)
 def _add_rows(matrix, index, value, count, out):
-    run = _add_rows_single if matrix.dtype is types.float32 else _add_rows_double
-    return lambda matrix, index, value, count, out: run(matrix, index, value, count, out)
+    run = _add_single if matrix.dtype is types.float32 else _add_double
+    return lambda matrix, index, value, count, out: run(matrix, out.size, 0, index, value, count, out)
+
+
+def add_columns(matrix, stride, start, index, value, count, out):
+    """As `add_rows` with columns start : start + out.size of rows that have `stride` of them."""
+    raise NotImplementedError("callable from kernels alone")
+
+
+@overload(add_columns)
+def _add_columns(matrix, stride, start, index, value, count, out):
+    run = _add_single if matrix.dtype is types.float32 else _add_double
+    return lambda matrix, stride, start, index, value, count, out: run(
+        matrix, stride, start, index, value, count, out
+    )
 
 
 # --- rows times a vector -----------------------------------------------------------------------------------
@@ -216,14 +230,15 @@ def _finish(matrix, at, vector, even, odd):
 
 
 @kernel()
-def _dot_rows_single(matrix, index, count, vector, out):
-    """Relies on rows that exist, with as many columns as `vector`, and on an `out` with as many entries."""
+def _dot_single(matrix, stride, start, index, count, vector, out):
+    """Relies on rows that exist and hold `vector` from `start` on, and on an `out` with as many entries."""
     width = vector.size
     paired = width // (2 * LANES) * (2 * LANES)
     zero = splat(_ZERO)
     done, e = 0, 0
     while e + 4 <= count:
-        a, b, c, d = index[e] * width, index[e + 1] * width, index[e + 2] * width, index[e + 3] * width
+        a, b = start + index[e] * stride, start + index[e + 1] * stride
+        c, d = start + index[e + 2] * stride, start + index[e + 3] * stride
         a0, a1, b0, b1, c0, c1, d0, d1 = zero, zero, zero, zero, zero, zero, zero, zero
         for p in range(0, paired, 2 * LANES):
             g0, g1 = load(vector, p), load(vector, p + LANES)
@@ -238,7 +253,7 @@ def _dot_rows_single(matrix, index, count, vector, out):
         done += 4 * width
         e += 4
     while e < count:
-        a, a0, a1 = index[e] * width, zero, zero
+        a, a0, a1 = start + index[e] * stride, zero, zero
         for p in range(0, paired, 2 * LANES):
             a0 = a0 + load(matrix, a + p) * load(vector, p)
             a1 = a1 + load(matrix, a + p + LANES) * load(vector, p + LANES)
@@ -249,11 +264,11 @@ def _dot_rows_single(matrix, index, count, vector, out):
 
 
 @kernel()
-def _dot_rows_double(matrix, index, count, vector, out):
-    """Relies on rows that exist, with as many columns as `vector`, and on an `out` with as many entries."""
+def _dot_double(matrix, stride, start, index, count, vector, out):
+    """Relies on rows that exist and hold `vector` from `start` on, and on an `out` with as many entries."""
     width, done = vector.size, 0
     for e in range(count):
-        at, s = index[e] * width, 0.0
+        at, s = start + index[e] * stride, 0.0
         for j in range(width):
             s += matrix[at + j] * vector[j]
         out[index[e]] = s
@@ -268,5 +283,18 @@ def dot_rows(matrix, index, count, vector, out):
 
 @overload(dot_rows)
 def _dot_rows(matrix, index, count, vector, out):
-    run = _dot_rows_single if matrix.dtype is types.float32 else _dot_rows_double
-    return lambda matrix, index, count, vector, out: run(matrix, index, count, vector, out)
+    run = _dot_single if matrix.dtype is types.float32 else _dot_double
+    return lambda matrix, index, count, vector, out: run(matrix, vector.size, 0, index, count, vector, out)
+
+
+def dot_columns(matrix, stride, start, index, count, vector, out):
+    """As `dot_rows` with columns start : start + vector.size of rows that have `stride` of them."""
+    raise NotImplementedError("callable from kernels alone")
+
+
+@overload(dot_columns)
+def _dot_columns(matrix, stride, start, index, count, vector, out):
+    run = _dot_single if matrix.dtype is types.float32 else _dot_double
+    return lambda matrix, stride, start, index, count, vector, out: run(
+        matrix, stride, start, index, count, vector, out
+    )

@@ -37,7 +37,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.encoders.pooling import Pooled, check_lengths
+from eventbook.kernels.encoders.pooling import Pooled
+from eventbook.kernels.machinery.lengths import check_lengths
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 from eventbook.kernels.scans import discretize, event_scan, linear_scan, token_scan
 from eventbook.kernels.scans.discretize import MODES as DISCRETIZATIONS

@@ -23,11 +23,11 @@ from torch.nn import functional
 from eventbook.kernels.encoders.pooling import (
     LEAST_WEIGHT,
     Pooled,
-    check_lengths,
     pool_average,
     pool_last,
     pool_time,
 )
+from eventbook.kernels.machinery.lengths import check_lengths
 from eventbook.kernels.machinery.tensors import array, axes
 from eventbook.kernels.scans.event import check_tokens
 

@@ -1,0 +1,158 @@
+r"""Thresholds, one a unit: how they are drawn, and what keeps them where a threshold may be.
+
+    SigmoidThreshold    theta = sig(a),  a ~ N(mean, std)             trained; the released code up to 0.1
+    BetaThreshold       theta = min(max(a, 0), 1),  a ~ Beta(3 m / (1 - m), 3), of mean m
+                                                                      fixed as published; from 0.2 on
+    FixedThreshold      theta given, > 0, or -inf: a unit that always fires
+
+| symbol | meaning | shape | name |
+|---|---|---|---|
+| theta | threshold | (unit,) | what a call returns |
+| a | what is stored and, if at all, trained | (unit,) | `raw` |
+
+The sigmoid is between 0 and 1 whatever a becomes, and d theta / d a = theta (1 - theta). The clamp passes the
+gradient within [0, 1] and none outside: a unit that was driven out stays out until something else moves it.
+
+Everything random comes from the generator that is given.
+
+Source: the released code of arXiv:2206.06178, versions 0.1.0 (sigmoid, std sqrt 2) and 0.2.0 (Beta).
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from eventbook.kernels.encoders.arguments import whole
+
+
+class Threshold(nn.Module):
+    """What all of them are: a module that, called, gives (size,) thresholds."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = whole(size, "size", 1)
+
+    def forward(self) -> Float[Tensor, "unit"]:
+        """theta."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+
+class SigmoidThreshold(Threshold):
+    """theta = sig(a), a normal.
+
+    Parameters
+    ----------
+    size
+        Units.
+    mean, std
+        Of a at first. The published language models begin at means of -3.5 and -3.8: theta around 0.03.
+    trainable
+        False to keep theta as drawn.
+    generator
+        Source of a; torch's own if not given.
+
+    Raises
+    ------
+    ValueError
+        If the mean is not finite or the standard deviation negative or not finite.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        mean: float = 0.0,
+        std: float = math.sqrt(2),
+        *,
+        trainable: bool = True,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(size)
+        if not math.isfinite(mean):
+            raise ValueError(f"mean must be finite, got {mean}")
+        if not 0 <= std < math.inf:
+            raise ValueError(f"std must be >= 0 and finite, got {std}")
+        drawn = mean + std * torch.randn(size, dtype=torch.float64, generator=generator)
+        self.raw = nn.Parameter(drawn.to(torch.get_default_dtype()), requires_grad=trainable)
+
+    def forward(self) -> Float[Tensor, "unit"]:
+        return torch.sigmoid(self.raw)
+
+
+class BetaThreshold(Threshold):
+    """theta drawn from a Beta distribution and clamped to [0, 1] whenever it is read.
+
+    Parameters
+    ----------
+    size
+        Units.
+    mean
+        m, between 0 and 1.
+    trainable
+        True to train a; the published language models do not.
+    generator
+        Source of a; torch's own if not given.
+
+    Raises
+    ------
+    ValueError
+        If the mean is not between 0 and 1.
+    """
+
+    def __init__(
+        self, size: int, mean: float, *, trainable: bool = False, generator: Generator | None = None
+    ) -> None:
+        super().__init__(size)
+        if not 0 < mean < 1:
+            raise ValueError(f"mean must be between 0 and 1, got {mean}")
+        # torch draws no Beta from a generator that is given
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drawn = np.random.default_rng(seed).beta(3 * mean / (1 - mean), 3, size)
+        raw = torch.from_numpy(drawn).to(torch.get_default_dtype())
+        self.raw = nn.Parameter(raw, requires_grad=trainable)
+
+    def forward(self) -> Float[Tensor, "unit"]:
+        return self.raw.clamp(0, 1)
+
+
+class FixedThreshold(Threshold):
+    """theta as given, never trained.
+
+    Parameters
+    ----------
+    size
+        Units.
+    value
+        One number for all units, or (size,) numbers, each > 0; or -inf for all, and every unit always fires.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is something else, or there are not as many as units; names the first.
+    """
+
+    def __init__(self, size: int, value: float | Float[Tensor, "unit"]) -> None:
+        super().__init__(size)
+        given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+        if given.ndim > 1 or (given.ndim == 1 and len(given) != size):
+            raise ValueError(f"value must be a number or ({size},), got shape {tuple(given.shape)}")
+        theta = given.expand(size).clone()
+        self.always = bool((theta == -math.inf).all())
+        if not self.always:
+            wrong = ~((theta > 0) & (theta < math.inf))
+            if wrong.any():
+                at = int(wrong.int().argmax())
+                raise ValueError(
+                    "threshold must be > 0 and finite, or -inf for all to fire always, "
+                    f"got {float(theta[at])}"
+                )
+        self.theta: Tensor
+        self.register_buffer("theta", theta)
+
+    def forward(self) -> Float[Tensor, "unit"]:
+        return self.theta

@@ -1,0 +1,23 @@
+"""Lengths of padded rows are integers within the time there is; the first that is not is named."""
+
+import pytest
+import torch
+
+from eventbook.kernels.machinery.lengths import check_lengths
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_lengths_within_the_time_pass(dtype):
+    check_lengths(torch.tensor([0, 3, 5], dtype=dtype), 5)
+    check_lengths(torch.empty(0, dtype=dtype), 0)
+
+
+@pytest.mark.parametrize("bad, complaint", [([5, 6, 7], r"\[1\] .* 1..5 \(time\), got 6"), ([0], "got 0")])
+def test_the_first_that_is_out_of_range_is_named(bad, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        check_lengths(torch.tensor(bad), 5, least=1)
+
+
+def test_numbers_that_are_no_integers_are_refused():
+    with pytest.raises(TypeError, match="lengths must be int64 or int32, got float32"):
+        check_lengths(torch.ones(2), 5)

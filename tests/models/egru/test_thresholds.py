@@ -1,0 +1,153 @@
+"""Where thresholds lie, what trains them, and that the gradient of a network reaches them."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from eventbook.models.egru import EGRU, BetaThreshold, FixedThreshold, SigmoidThreshold, Threshold
+
+F64 = torch.float64
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("mean, std", [(0.0, math.sqrt(2)), (-3.77, math.sqrt(2)), (-2.0, 0.5)])
+def test_sigmoids_of_normal_numbers(mean, std):
+    made = SigmoidThreshold(20_000, mean, std, generator=seeded())
+    assert float(made.raw.detach().mean()) == pytest.approx(mean, abs=0.05)
+    assert float(made.raw.detach().std()) == pytest.approx(std, rel=0.03)
+    theta = made()
+    assert ((theta > 0) & (theta < 1)).all()
+    assert torch.equal(theta, torch.sigmoid(made.raw))
+
+
+def test_a_sigmoid_stays_a_threshold_wherever_training_drives_it():
+    made = SigmoidThreshold(3)
+    with torch.no_grad():
+        made.raw.copy_(torch.tensor([-50.0, 0.0, 50.0]))
+    assert ((made() > 0) & (made() <= 1)).all()
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.3, 0.5])
+def test_beta_numbers_have_their_mean_and_variance(mean):
+    theta = BetaThreshold(50_000, mean, generator=seeded())().detach()
+    a, b = 3 * mean / (1 - mean), 3
+    variance = a * b / ((a + b) ** 2 * (a + b + 1))
+    assert float(theta.mean()) == pytest.approx(mean, rel=0.03)
+    assert float(theta.var()) == pytest.approx(variance, rel=0.1)
+    assert ((theta >= 0) & (theta <= 1)).all()
+
+
+def test_a_beta_threshold_is_clamped_whenever_it_is_read():
+    made = BetaThreshold(3, 0.3, trainable=True)
+    with torch.no_grad():
+        made.raw.copy_(torch.tensor([-0.5, 0.4, 1.5]))
+    theta = made()
+    assert torch.equal(theta, torch.tensor([0.0, 0.4, 1.0]))
+    theta.sum().backward()
+    assert torch.equal(made.raw.grad, torch.tensor([0.0, 1.0, 0.0]))
+
+
+def test_what_is_drawn_depends_on_the_generator_alone():
+    for kind in (SigmoidThreshold, partial(BetaThreshold, mean=0.2)):
+        assert torch.equal(kind(9, generator=seeded(1))(), kind(9, generator=seeded(1))())
+        assert not torch.equal(kind(9, generator=seeded(1))(), kind(9, generator=seeded(2))())
+        state = torch.random.get_rng_state()
+        kind(9, generator=seeded(1))
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "make, trains",
+    [
+        (SigmoidThreshold, True),
+        (partial(SigmoidThreshold, trainable=False), False),
+        (partial(BetaThreshold, mean=0.2), False),
+        (partial(BetaThreshold, mean=0.2, trainable=True), True),
+        (lambda size, generator=None: FixedThreshold(size, 0.2), False),
+    ],
+)
+def test_an_optimiser_moves_what_is_trained_and_nothing_else(make, trains):
+    model = EGRU(3, 8, threshold=make, generator=seeded())
+    before = model.cells[0].threshold().detach().clone()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    model(torch.randn(6, 2, 3, generator=seeded()))[0].square().sum().backward()
+    optimiser.step()
+    assert torch.equal(model.cells[0].threshold(), before) is not trains
+    assert sum(p.requires_grad for p in model.cells[0].threshold.parameters()) == trains
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+@pytest.mark.parametrize("reset", ["threshold", "value", "paper"])
+@pytest.mark.parametrize(
+    "make, slope",
+    [
+        (partial(SigmoidThreshold, mean=-1.5), lambda made: (made() * (1 - made())).detach()),
+        (partial(BetaThreshold, mean=0.2, trainable=True), lambda made: torch.ones(made.size, dtype=F64)),
+    ],
+)
+def test_the_gradient_of_theta_reaches_what_is_stored(path, reset, make, slope):
+    """Times the derivative of the parametrisation; theta's own from a number in its place."""
+    model = EGRU(3, 9, threshold=make, reset=reset, path=path, generator=seeded()).double()
+    x = torch.randn(12, 2, 3, generator=seeded(), dtype=F64)
+    model(x)[0].square().sum().backward()
+    stored = model.cells[0].threshold
+    theta = stored().detach().requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(stored), "forward", lambda _: theta)
+        (expected,) = torch.autograd.grad(model(x)[0].square().sum(), theta)
+    assert expected.abs().max() > 1e-4
+    assert (stored.raw.grad - expected * slope(stored)).abs().max() <= 1e-12 * expected.abs().max()
+
+
+def test_a_fixed_threshold_is_what_it_was_given():
+    assert torch.equal(FixedThreshold(2, 0.5)(), torch.tensor([0.5, 0.5]))
+    given = torch.tensor([0.1, 0.2])
+    made = FixedThreshold(2, given)
+    given.zero_()
+    assert torch.equal(made(), torch.tensor([0.1, 0.2]))
+    assert not made.always
+    assert FixedThreshold(2, -math.inf).always
+    assert "theta" in made.state_dict()
+
+
+@pytest.mark.parametrize(
+    "make, error, complaint",
+    [
+        (lambda: FixedThreshold(2, -0.1), ValueError, "threshold must be > 0 .* got -0.1"),
+        (lambda: FixedThreshold(2, math.inf), ValueError, "threshold must be > 0 and finite.* got inf"),
+        (lambda: FixedThreshold(2, math.nan), ValueError, "threshold must be > 0 .* got nan"),
+        (lambda: FixedThreshold(2, [0.1, -math.inf]), ValueError, "or -inf for all.*, got -inf"),
+        (lambda: FixedThreshold(2, torch.ones(3)), ValueError, r"value must be a number or \(2,\), got"),
+        (lambda: FixedThreshold(0, 0.1), ValueError, "size must be >= 1, got 0"),
+        (lambda: BetaThreshold(2, 0.0), ValueError, "mean must be between 0 and 1, got 0.0"),
+        (lambda: BetaThreshold(2, -0.2465), ValueError, "mean must be between 0 and 1, got -0.2465"),
+        (lambda: SigmoidThreshold(2, math.nan), ValueError, "mean must be finite, got nan"),
+        (lambda: SigmoidThreshold(2, 0.0, -1.0), ValueError, "std must be >= 0 and finite, got -1.0"),
+        (lambda: SigmoidThreshold(1.5), TypeError, "size must be a whole number, got 1.5"),
+    ],
+)
+def test_bad_thresholds_are_refused(make, error, complaint):
+    with pytest.raises(error, match=complaint):
+        make()
+
+
+def test_a_threshold_of_ones_own():
+    class Shared(Threshold):
+        def __init__(self, size, generator=None):
+            super().__init__(size)
+            self.one = torch.nn.Parameter(torch.tensor(-1.0))
+
+        def forward(self):
+            return torch.nn.functional.softplus(self.one).expand(self.size)
+
+    model = EGRU(3, 8, threshold=Shared, generator=seeded())
+    model(torch.ones(4, 2, 3))[0].sum().backward()
+    assert np.isfinite(float(model.cells[0].threshold.one.grad))
+    with pytest.raises(NotImplementedError):
+        Threshold(2)()
