@@ -28,8 +28,8 @@ FLOORS = {
     "kernels": [{"machinery"}, {"scans", "events", "encoders", "rewiring"}],
     "datasets": [
         {"storage"},
-        {"options", "mnist", "spoken_digits", "state_of_the_union", "davis"},
-        {"digits", "streams", "points"},
+        {"options", "mnist", "spoken_digits", "davis"},
+        {"digits", "streams", "points", "text"},
         {"__main__"},
     ],
     "companion": [

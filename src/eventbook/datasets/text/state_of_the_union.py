@@ -24,17 +24,11 @@ WikiText-2.
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-import numpy as np
-from jaxtyping import Int32
 
 from eventbook.datasets.storage.errors import DataError
-from eventbook.datasets.storage.store import Source, package_source
+from eventbook.datasets.storage.store import package_source
+from eventbook.datasets.text.corpus import END, Corpus, corpus_of
 
-UNKNOWN, END = "<unk>", "<eos>"
 VOCABULARY_SIZE = 10_000  # words, the two marks not counted
 PERIOD, VALID, TEST = 12, 5, 11  # position of an address modulo PERIOD that sends it to a held-out part
 # of the 237 addresses in order, UTF-8, each followed by a zero byte
@@ -48,29 +42,6 @@ TOKEN = re.compile(
     r"|'(?:s|t|re|ve|ll|d|m)\b"  # a clitic
     r"|[^\w\s]|_"  # one mark
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """A text as word ids in three parts.
-
-    Attributes
-    ----------
-    train, valid, test : Int32[ndarray, "token"]
-    vocabulary : tuple of str
-        Word of each id; 0 is ``<unk>``, 1 is ``<eos>``.
-    source : Source
-    """
-
-    train: Int32[np.ndarray, " token"]
-    valid: Int32[np.ndarray, " token"]
-    test: Int32[np.ndarray, " token"]
-    vocabulary: tuple[str, ...]
-    source: Source
-
-    def words(self, ids: Int32[np.ndarray, " token"]) -> list[str]:
-        """The words of some ids."""
-        return [self.vocabulary[i] for i in ids]
 
 
 def tokenize(text: str) -> list[str]:
@@ -87,14 +58,6 @@ def tokenize(text: str) -> list[str]:
         if words:
             tokens += [*words, END]
     return tokens
-
-
-def build_vocabulary(tokens: Iterable[str], size: int) -> tuple[str, ...]:
-    """``<unk>``, ``<eos>`` and the `size` most frequent other tokens; ties in alphabetical order."""
-    counts = Counter(tokens)
-    del counts[END]
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return (UNKNOWN, END, *ranked[:size])
 
 
 def load_state_of_the_union() -> Corpus:
@@ -115,14 +78,7 @@ def load_state_of_the_union() -> Corpus:
     for position, text in enumerate(_addresses()):
         part = {VALID: "valid", TEST: "test"}.get(position % PERIOD, "train")
         parts[part] += tokenize(text)
-    vocabulary = build_vocabulary(parts["train"], VOCABULARY_SIZE)
-    index = {word: i for i, word in enumerate(vocabulary)}
-    unknown = index[UNKNOWN]
-    ids = {
-        part: np.fromiter((index.get(word, unknown) for word in tokens), np.int32, len(tokens))
-        for part, tokens in parts.items()
-    }
-    return Corpus(ids["train"], ids["valid"], ids["test"], vocabulary, source)
+    return corpus_of(parts, source, VOCABULARY_SIZE)
 
 
 def _addresses() -> list[str]:
