@@ -21,7 +21,6 @@ arXiv:2404.18508.
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eventbook.kernels.encoders.arguments import whole
+from eventbook.learning.checkpoints import read_checkpoint, write_checkpoint
 
 Stream = tuple[NDArray[np.integer], NDArray[np.integer]] | NDArray[np.floating]
 Augment = Callable[[Stream, np.random.Generator], Stream]
@@ -201,7 +201,8 @@ def train(
                 raise TypeError(f"after_epoch must return numbers by name, got {type(said).__name__}")
             history.append({**entry, **{name: float(value) for name, value in said.items()}})
             if checkpoint:
-                _save(checkpoint, model, optimizer, history, about)
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                write_checkpoint(checkpoint, about, {"history": history, **state})
     model.eval()
     return history
 
@@ -369,45 +370,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-def _save(path: Path, model: Any, optimizer: Any, history: list[Any], about: dict[str, Any]) -> None:
-    """Write a checkpoint under another name first: what stands under its own is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    state = {
-        "about": about,
-        "history": history,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    try:
-        torch.save(state, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _resume(path: Path, model: Any, optimizer: Any, history: list[Any], about: dict[str, Any]) -> int:
     """Go on from a checkpoint, if there is one; returns the steps that are done."""
-    if path.is_dir():
-        raise ValueError(f"checkpoint must be a file, {path} is a folder")
-    if not path.is_file():
+    state = read_checkpoint(path, about, ("history", "model", "optimizer"))
+    if state is None:
         return 0
-    try:
-        state = torch.load(path, weights_only=True)
-        found = {part: dict(state["about"][part]) for part in about}
-        step = int(state["history"][-1]["step"])
-        parts = state["model"], state["optimizer"]
-    except Exception as error:  # torch.load fails in many ways on a broken file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"checkpoint must be a file that this function wrote, got {path}: {reason}"
-        ) from None
-    for part, expected in about.items():
-        for name in [*expected, *found[part]]:
-            was, now = (values.get(name, "none") for values in (found[part], expected))
-            if was != now:
-                raise ValueError(f"checkpoint must be of this {part}, {path} has {name} = {was}, not {now}")
-    model.load_state_dict(parts[0])
-    optimizer.load_state_dict(parts[1])
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
     history += state["history"]
-    return step
+    return int(history[-1]["step"])

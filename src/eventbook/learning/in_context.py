@@ -20,7 +20,6 @@ Source: released code of arXiv:2410.11687.
 """
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ import torch
 from torch import Generator, Tensor
 
 from eventbook.kernels.encoders.arguments import whole
+from eventbook.learning.checkpoints import read_checkpoint, write_checkpoint
 from eventbook.models.in_context.tasks import Tasks, half_square
 
 Draw = Callable[[int, Generator], Tasks]
@@ -157,7 +157,9 @@ def train_in_context(
             history.append({"step": float(step + 1), "loss": sum(losses) / len(losses), **said})
             losses = []
             if path is not None:
-                _save(path, model, optimizer, generator, history, recipe)
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                state |= {"history": history, "generator": generator.get_state()}
+                write_checkpoint(path, {"recipe": asdict(recipe)}, state)
     return history
 
 
@@ -169,44 +171,13 @@ def share_of_rate(recipe: Recipe, step: int) -> float:
     return rising * (1 + math.cos(math.pi * step / recipe.steps)) / 2
 
 
-def _save(
-    path: Path, model: Any, optimizer: Any, generator: Generator, history: list[Any], recipe: Recipe
-) -> None:
-    """Write under another name first: what stands under its own is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    state = {
-        "recipe": asdict(recipe),
-        "history": history,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
-    }
-    try:
-        torch.save(state, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _resume(
     path: Path, model: Any, optimizer: Any, generator: Generator, history: list[Any], recipe: Recipe
 ) -> None:
     """Go on from a checkpoint, if there is one."""
-    if not path.exists():
-        return
-    try:
-        state = torch.load(path, weights_only=True)
-        found, entries = dict(state["recipe"]), list(state["history"])
-        parts = state["model"], state["optimizer"], state["generator"]
-    except Exception as error:  # torch.load fails in many ways on a broken file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"checkpoint must be a file that this function wrote, got {path}: {reason}"
-        ) from None
-    if found != asdict(recipe):
-        raise ValueError(f"checkpoint must be of this recipe, {path} is of {found}")
-    model.load_state_dict(parts[0])
-    optimizer.load_state_dict(parts[1])
-    generator.set_state(parts[2])
-    history += entries
+    state = read_checkpoint(path, {"recipe": asdict(recipe)}, ("history", "model", "optimizer", "generator"))
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"])
+        history += state["history"]

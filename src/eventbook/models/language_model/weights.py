@@ -1,0 +1,76 @@
+r"""Trained models as files: half precision, with what forms them and how they came about.
+
+A file is in the format safetensors, which holds numbers and text and nothing that runs. Beside the weights it
+has one entry of text, ``language_model``, JSON with two parts: ``config``, the fields of
+`LanguageModelConfig`, and ``about``, whatever the writer has to say: recipe, seed, results, device. There is
+one entry because the format keeps no order of several, and the same model is to be the same bytes.
+
+Source: derived.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from eventbook.models.language_model.configuration import LanguageModelConfig
+from eventbook.models.language_model.network import LanguageModel
+
+KEY = "language_model"  # of the text beside the weights
+
+
+def save_model(model: LanguageModel, path: str | Path, about: dict[str, Any] | None = None) -> None:
+    """Write a model, rounded to half precision; the file is there whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If a weight is too large for half precision, or is no number; names it. Nothing is written.
+    TypeError
+        If `about` is not made of what JSON has.
+    """
+    path = Path(path)
+    weights = {}
+    for name, weight in model.state_dict().items():
+        weights[name] = weight.detach().cpu().to(torch.float16).contiguous()
+        if not torch.isfinite(weights[name]).all():
+            raise ValueError(f"weights must be finite in half precision, {name} is not")
+    text = json.dumps({"config": asdict(model.config), "about": about or {}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(weights, partial, {KEY: text})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_model(path: str | Path) -> tuple[LanguageModel, dict[str, Any]]:
+    """Read a model, in single precision and in the mode of evaluation, and what its writer said.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no file that `save_model` wrote, is cut short, or lacks a weight; says what.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected the weights of a language model in {path}, found no such file")
+    try:
+        with safe_open(path, "pt") as file:
+            text = json.loads((file.metadata() or {})[KEY])
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        config, about = LanguageModelConfig(**text["config"]), dict(text["about"])
+        model = LanguageModel(config, torch.Generator())
+        model.load_state_dict(weights)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"expected the weights of a language model in {path}: {reason}") from None
+    return model.eval(), about

@@ -1,0 +1,267 @@
+"""Training of language models: an independent loop, windows, interruption, averages, terms, and refusals."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eventbook.learning import language_modelling
+from eventbook.learning.language_modelling import (
+    RELEASED,
+    LanguageTraining,
+    rate,
+    train_language_model,
+    windows,
+)
+from eventbook.models.language_model import (
+    LanguageModel,
+    LanguageModelConfig,
+    carried_as_released,
+    detached,
+    evaluate,
+)
+
+CONFIG = LanguageModelConfig(20, 8, (10, 8), threshold_mean=-3.0)
+RECIPE = LanguageTraining(2, 4, 12, lr=1e-2, warmup=0.1, weight_decay=0.1)
+
+
+def built(cell: str = "egru", **changes: object) -> LanguageModel:
+    return LanguageModel(replace(CONFIG, cell=cell, **changes), torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+
+
+def text(words: int = 400) -> np.ndarray:
+    """Each word is followed by one of two."""
+    rng = np.random.default_rng(0)
+    out = [0]
+    for _ in range(words - 1):
+        out.append((3 * out[-1] + int(rng.integers(2))) % 20)
+    return np.array(out, dtype=np.int32)
+
+
+def weights(model: LanguageModel) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("cell", ["egru", "lstm", "gru"])
+@pytest.mark.parametrize("carry", [True, False])
+def test_steps_are_those_of_a_loop_written_out(cell: str, carry: bool):
+    recipe = replace(RECIPE, random_windows=False, carry_state=carry, beta1=0.5)
+    model, other = built(cell), built(cell)
+    history = train_language_model(model, text(), recipe)
+    pieces = torch.from_numpy(text().astype(np.int64)).view(4, 100)
+    optimizer = torch.optim.AdamW(other.parameter_groups(1e-2, 0.1), betas=(0.5, 0.999))
+    losses = []
+    for epoch in range(2):
+        state = None
+        for first in range(0, 99, 12):
+            last = min(first + 12, 99)
+            done = (99 * epoch + first) / 198
+            for group in optimizer.param_groups:
+                group["lr"] = (
+                    1e-2 * min(1, done / 0.1) * (0.02 + 0.98 * (1 + np.cos(np.pi * done)) / 2)
+                    * (last - first) / 12
+                )  # fmt: skip
+            loss, run = other.loss(pieces[:, first:last], pieces[:, first + 1 : last + 1], state)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(other.parameters(), 0.5)
+            optimizer.step()
+            state = detached(run.state if carry else carried_as_released(run.state))
+            losses.append(float(loss.detach()) * (last - first))
+    torch.testing.assert_close(weights(model), weights(other), rtol=1e-4, atol=1e-6)
+    assert history == [{"epoch": 2.0, "tokens": 792.0, "loss": pytest.approx(sum(losses) / 198, rel=1e-5)}]
+    assert not model.training
+
+
+@pytest.mark.parametrize("cell", ["egru", "lstm", "gru"])
+def test_it_learns(cell: str):
+    """The text has one bit a word: perplexity 2."""
+    model = built(cell, embedding=16, hidden_sizes=(16, 16))
+    before = evaluate(model, text(3_000)).perplexity
+    train_language_model(model, text(3_000), replace(RECIPE, epochs=8, lr=2e-2))
+    assert before > 15
+    assert evaluate(model, text(3_000)).perplexity < 2.6
+
+
+def test_random_windows_cover_the_text_and_have_their_law():
+    recipe = LanguageTraining(window=70)
+    lengths = []
+    for epoch in range(40):
+        at = 0
+        for first, length in windows(recipe, epoch, 7_000):
+            assert first == at
+            assert length >= language_modelling.LEAST or at + length == 7_000
+            at += length
+            lengths.append(length)
+        assert at == 7_000
+    few = np.array(lengths) < 52  # 3.6 deviations above the one mean, and below the other
+    assert 0.03 < few.mean() < 0.08
+    assert abs(np.mean(np.array(lengths)[~few]) - 70) < 0.5
+    assert 4.5 < np.std(np.array(lengths)[~few]) < 5.5
+    assert list(windows(recipe, 0, 500)) == list(windows(recipe, 0, 500))
+    assert list(windows(recipe, 0, 500)) != list(windows(recipe, 1, 500))
+    fixed = list(windows(replace(recipe, random_windows=False), 0, 100))
+    assert fixed == [(0, 70), (70, 30)]
+
+
+def test_rates():
+    recipe = LanguageTraining(lr=2.0, warmup=0.1, decay_from=0.5, final_rate=0.1)
+    assert [rate(recipe, share) for share in (0.0, 0.05, 0.1, 0.5)] == pytest.approx([0, 1, 2, 2])
+    assert [rate(recipe, share) for share in (0.75, 1.0)] == pytest.approx([1.1, 0.2])
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("cell", ["egru", "lstm", "gru"])
+@pytest.mark.parametrize("after", [1, 5, 6, 13])
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, cell: str, after: int):
+    recipe = replace(RECIPE, average_from=0.4)
+    chances = {"layer_dropout": 0.3, "drop_connect": 0.2, "word_dropout": 0.1}
+    whole, cut = built(cell, **chances), built(cell, **chances)
+    expected = train_language_model(whole, text(), recipe, looks=3)
+    steps = iter(range(1_000))
+
+    def stop() -> None:
+        if next(steps) == after:
+            raise Interrupted
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(Interrupted):
+        train_language_model(cut, text(), recipe, looks=3, checkpoint=path, save_every=2, after_step=stop)
+    assert path.exists() is (after >= 2)
+    other = LanguageModel(cut.config, torch.Generator().manual_seed(5))  # what it began from does not matter
+    other = built(cell, **chances) if after < 2 else other
+    history = train_language_model(other, text(), recipe, looks=3, checkpoint=path, save_every=2)
+    assert history == expected
+    assert torch.equal(weights(other), weights(whole))
+    again = built(cell, **chances)  # finished: read back
+    assert train_language_model(again, text(), recipe, looks=3, checkpoint=path) == expected
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
+    path = tmp_path / "run.pt"
+    train_language_model(built(), text(), RECIPE, checkpoint=path)
+    before = path.read_bytes()
+    for model, words, recipe, line in (
+        (built(), text(), replace(RECIPE, lr=0.5), r"of this recipe, .* has lr = 0\.01, not 0\.5"),
+        (built(reset="value"), text(), RECIPE, "of this model, .* has reset = threshold, not value"),
+        (built(), text(404), RECIPE, "of this text, "),
+        (built().double(), text(), RECIPE, "of this weights, "),
+    ):
+        with pytest.raises(ValueError, match=line):
+            train_language_model(model, words, recipe, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_the_mean_of_the_weights_is_what_remains():
+    seen: list[torch.Tensor] = []
+    model = built()
+    recipe = replace(RECIPE, average_from=0.5, random_windows=False)  # 9 windows an epoch
+    train_language_model(model, text(), recipe, after_step=lambda: seen.append(weights(model)))
+    assert len(seen) == 18
+    torch.testing.assert_close(weights(model), torch.stack(seen[8:]).mean(0), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(weights(model), seen[-1], atol=1e-4)
+
+
+def test_watching_sees_the_mean_and_leaves_no_trace():
+    seen: list[torch.Tensor] = []
+    model, other = built(layer_dropout=0.3), built(layer_dropout=0.3)
+    recipe = replace(RECIPE, average_from=0.5)
+
+    def look() -> dict[str, float]:
+        assert not model.training
+        torch.rand(7)  # draws
+        seen.append(weights(model))
+        return {"perplexity": evaluate(model, text()).perplexity}
+
+    history = train_language_model(model, text(), recipe, looks=4, watch=look)
+    assert len(history) == len(seen) == 4
+    assert {"epoch", "tokens", "loss", "perplexity"} == set(history[0])
+    assert torch.equal(seen[-1], weights(model))
+    train_language_model(other, text(), recipe)
+    assert torch.equal(weights(other), weights(model))
+
+
+def test_the_activity_term_pulls_to_its_target():
+    activity = {}
+    for target in (0.02, 0.5):
+        model = built()
+        recipe = replace(RECIPE, epochs=10, activity_target=target, activity_strength=30.0)
+        train_language_model(model, text(800), recipe)
+        activity[target] = evaluate(model, text(800)).mean_activity
+    free = built()
+    train_language_model(free, text(800), replace(RECIPE, epochs=10))
+    assert activity[0.02] < 0.15 < activity[0.5]
+    assert activity[0.02] < evaluate(free, text(800)).mean_activity
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path):
+    model, path = built(), tmp_path / "run.pt"
+    steps = iter(range(100))
+
+    def spoil() -> None:
+        if next(steps) == 4:
+            with torch.no_grad():
+                model.bias[0] = float("nan")
+
+    with pytest.raises(FloatingPointError, match="loss must be finite, got nan at step 5"):
+        train_language_model(model, text(), RECIPE, checkpoint=path, save_every=4, after_step=spoil)
+    fresh = built()
+    with pytest.raises(Interrupted):
+        train_language_model(fresh, text(), RECIPE, checkpoint=path, after_step=_interrupt)
+    assert torch.isfinite(weights(fresh)).all()
+
+
+def _interrupt() -> None:
+    raise Interrupted
+
+
+def test_the_published_recipes():
+    assert set(RELEASED) == {"ptb_v0.2", "wikitext2_v0.2"}
+    assert all(recipe.beta1 == 0 and not recipe.carry_state for recipe in RELEASED.values())
+    recipe = RELEASED["ptb_v0.2"]
+    mean = np.mean([rate(recipe, share) for share in np.linspace(0, 1, 10_001)])
+    steps = recipe.epochs * 929_589 / 64 / 70  # words of the treebank
+    assert mean * recipe.weight_decay * steps == pytest.approx(21.2, abs=0.2)  # e-folds of weight decay
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "line"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
+        ({"window": 2.5}, TypeError, "window must be"),
+        ({"epochs": 0}, ValueError, "epochs must be > 0 and finite, got 0"),
+        ({"lr": float("nan")}, ValueError, "lr must be > 0 and finite, got nan"),
+        ({"clip": -1.0}, ValueError, "clip must be >= 0 and finite, got -1.0"),
+        ({"warmup": 1.5}, ValueError, r"warmup must be a share in \[0, 1\], got 1.5"),
+        ({"beta1": 1.0}, ValueError, "beta1 must be in 0..1, below 1, got 1.0"),
+        ({"seed": -1}, ValueError, "seed must be >= 0, got -1"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(wrong, kind, line):
+    with pytest.raises(kind, match=line):
+        LanguageTraining(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "line"),
+    [
+        (lambda m: train_language_model(m, text(7), RECIPE), ValueError, r"each of 4 pieces.* got \(7,\)"),
+        (lambda m: train_language_model(m, text() + 1, RECIPE), ValueError, "must be in 0..19, got 20"),
+        (lambda m: train_language_model(m, text() / 2, RECIPE), TypeError, "tokens must be integers"),
+        (lambda m: train_language_model(m, text(), RECIPE, looks=0), ValueError, "looks must be >= 1, got 0"),
+        (lambda m: train_language_model(m, text(), RECIPE, watch=lambda: 3), TypeError, "watch must return"),
+        (
+            lambda m: train_language_model(built("gru"), text(), replace(RECIPE, activity_strength=1.0)),
+            ValueError, "activity_strength must be 0 for a model of gru, which has no events",
+        ),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(wrong, kind, line):
+    with pytest.raises(kind, match=line):
+        wrong(built())
