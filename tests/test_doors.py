@@ -48,6 +48,7 @@ from eventbook.models.event_gru import EventGRU
 from eventbook.models.event_input import check_events, check_rows
 from eventbook.models.event_ssm import EventSSM, EventSSMConfig, EventSSMLayer
 from eventbook.models.event_ssm.pooling import MODES, pool_rows
+from eventbook.models.language_model import KneserNey, LanguageModel, LanguageModelConfig
 from eventbook.models.stream import StreamConfig, StreamEvents
 from eventbook.spinnaker import connections
 
@@ -597,7 +598,35 @@ def to_continuous(function: Callable[..., Any], *first: Any, **rest: Any) -> Cas
     return in_continuous_time(use)
 
 
+WORDS_OF_TEXT = ("negative", "beyond", "floats", "square")
+
+
+def language_model(cell: str) -> list[Case]:
+    model = LanguageModel(LanguageModelConfig(ROWS, 4, (4,), cell))
+
+    def make(*names: str) -> dict[str, Any]:
+        return {name: torch.tensor([[1, 2, 0], [3, 1, 2]]) for name in names}
+
+    return [
+        Case(model, lambda: make("tokens"), {"tokens": WORDS_OF_TEXT}),
+        Case(model.loss, lambda: make("tokens", "targets"), {"targets": (*WORDS_OF_TEXT, "short")}),
+    ]
+
+
+def text() -> dict[str, Any]:
+    return {"tokens": np.array([1, 2, 0, 3, 1, 2])}
+
+
 TOKENS: dict[Any, list[Case]] = {
+    LanguageModel: [*language_model("egru"), *language_model("lstm")],
+    KneserNey: [
+        Case(lambda tokens: KneserNey(tokens, ROWS), text, {"tokens": WORDS_OF_TEXT}),
+        Case(
+            lambda tokens: KneserNey(text()["tokens"], ROWS).log_probabilities(tokens),
+            text,
+            {"tokens": WORDS_OF_TEXT},
+        ),
+    ],
     EventSSM: [
         event_ssm(training, norm=norm, discretization=word, pooling=mode)
         for training, norm, word, mode in (
@@ -667,6 +696,7 @@ BLIND = {
     "models.in_context.constructed_token.ConstructedTokenLayer": "features of tokens: no indices",
     "models.in_context.layer.GDLayer": "features of tokens: no indices",
     "models.in_context.nonlinear.NonlinearGD": "features of tokens: no indices",
+    "models.language_model.gated.GatedStack": "vectors of words: no indices",
     "models.stream.baselines.PointMamba": "points: draws the indices itself",
     "models.stream.baselines.PointNet": "points: no indices",
     "models.event_input.check_layout": "shapes and dtypes: reads no value of a token",

@@ -6,7 +6,7 @@ Folders are looked for below the directory in ``EVENTBOOK_DATA``, then below ``d
 ``penn_treebank``  ``ptb/`` or ``penn/`` or ``simple-examples/data/``: ``ptb.{train,valid,test}.txt``
 ``wikitext2``      ``wikitext-2/``: ``wiki.{train,valid,test}.tokens``
 ``wikitext2``      or ``wikitext-2-v1/``: ``{train,validation,test}-00000-of-00001.parquet``, as
-                   ``datasets`` stores ``Salesforce/wikitext``; needs that package's reader (pyarrow)
+                   ``Salesforce/wikitext`` has them; needs pyarrow
 =================  =======================================================================================
 
 Every line of either is closed by ``<eos>``, an empty one too, as language models have read them since
