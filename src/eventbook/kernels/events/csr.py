@@ -18,7 +18,7 @@ y, one by one. That pays if few weights are left; `choice` measures where.
 Gradients arise at stored weights only, so pruned ones stay pruned. A thread owns a range of sources for dE/dw
 and walks the batch in ascending order: any thread count gives the same bits.
 
-Where nobody listens (`machinery.listeners`) the kernel is called past the operator, on the views that a proved
+Where nobody listens (`machinery.listeners`) the kernel is called past the operator, on arrays that a proved
 matrix remembers: the same kernel, hence the same bits.
 
 Source: derived; `sparse_language_models`, rows with pruned entries.
@@ -80,8 +80,8 @@ def _scatter(out, indices, values, first, last, v):
 def _forward(activity, y, counts, indptr, indices, values, everything):
     """activity: (batch, source); y: (batch, target); indices: uint32, which needs no check for wrapping.
 
-    Adds to `counts`, (batch, `COLUMNS`), unless they are None. Relies on a matrix that was proved, as the other
-    kernels of this file do.
+    Adds to `counts`, (batch, `COLUMNS`), unless they are None. Relies on a matrix that was proved, as the
+    other kernels of this file do.
     """
     sources, entry = activity.shape[1], values.itemsize + indices.itemsize
     index, value = np.empty(sources, np.int64), np.empty(sources, activity.dtype)

@@ -122,10 +122,10 @@ class CSRBySource:
             of_indices.remember(bound, self.indices)
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[Any]]:
-        """`indptr`, `indices` (unsigned) and `values` as kernels read them, proved, without a copy if possible.
+        """`indptr`, `indices` (unsigned) and `values` as kernels read them, proved.
 
-        Views are taken once and remembered. They show what is written into the tensors; a tensor that lies
-        elsewhere since, or in another way, is looked at again.
+        Views are taken once and remembered. They show what is written into the tensors; tensors that lie
+        elsewhere since, or in another way, are looked at again. What cannot be viewed is copied, every time.
 
         Raises
         ------

@@ -21,8 +21,8 @@ The gradient of R needs no second kernel: row i is the sum of the g of those bat
 which is the same product with (activity transposed, g) in place of (activity, R). Each row is summed by one
 thread over the batch in ascending order, so any thread count gives the same bits.
 
-Where nobody listens (`machinery.listeners`) the kernel is called past the operator: the same kernel, hence the
-same bits.
+Where nobody listens (`machinery.listeners`) the kernel is called past the operator: the same kernel, hence
+the same bits.
 
 Source: derived; the event-driven product of `egru` and `sparse_language_models`.
 """
