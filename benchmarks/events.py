@@ -1,11 +1,12 @@
-"""Event kernels against torch's dense products, torch's sparse products and torch.nn.GRU, on one thread.
+"""Event kernels against products of torch and of brainevent and against torch.nn.GRU, on one thread.
 
 python benchmarks/events.py [path of the JSON]
 
 Every work rotates its inputs: an active set that stays the same keeps its rows in the cache, which flatters
 events. Half of what events gain on a matrix-vector product is a faster product, so the same kernel with every
-row read ("ours, every row") stands beside torch in each case. A call through torch costs some 20 to 40 us,
-more than many of these products: the kernel without it has a row, too.
+row read ("ours, every row") stands beside torch in each case. A call is a good part of such a product: the
+kernel without it has a row, too, and so has a stream, whose weights are prepared once. Events of products are
+ones, for brainevent knows no others.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch.nn.functional import linear
 
 from eventbook.kernels.events import (
     CSRBySource,
+    ProductStream,
     egru_need,
     egru_sequence,
     event_csr,
@@ -30,10 +32,12 @@ from eventbook.kernels.events import csr as csr_module
 from eventbook.kernels.events import matvec as matvec_module
 from eventbook.kernels.machinery.limits import triad
 from eventbook.kernels.machinery.tensors import new
-from harness import WITHOUT_CALL, Case, Goal, Work, curve, growth, main
+from harness import WITHOUT_CALL, Case, Goal, Missing, Work, curve, growth, main, of_peer
 
 UNITS, GATES, EMBEDDING, STEPS = 1344, 4032, 128, 64
 ROTATED = 64
+STREAM = "ours, prepared stream"
+OF_BRAINEVENT = {"csr": "brainevent, CSR", "rows": "brainevent, dense rows"}
 GRU_PEERS = {"torch.nn.GRU": "torch", "torch.nn.GRU, backward": "torch"}
 
 
@@ -58,7 +62,7 @@ def sparse_activity(activity: float, count: int = ROTATED, sources: int = UNITS)
     inputs = []
     for _ in range(count):
         x = torch.zeros(1, sources)
-        x[0, torch.randperm(sources, generator=chance)[:events]] = torch.randn(events, generator=chance)
+        x[0, torch.randperm(sources, generator=chance)[:events]] = 1
         inputs.append(x)
     return inputs
 
@@ -78,27 +82,58 @@ def rotating_triad(bytes_moved: int) -> Work:
 # --- products --------------------------------------------------------------------------------------------
 
 
-def matvec(activity: float, goals: list[Goal]) -> Case:
-    matrix = torch.randn(UNITS, GATES, generator=generator())
+def in_brainevent(matrix: Tensor | CSRBySource, inputs: list[Tensor]) -> Work | Missing:
+    """brainevent's product of binary events, compiled by jax; equal to ours, or there is nothing to time."""
+
+    def build(brainevent: Any) -> Work:
+        import jax
+
+        if isinstance(matrix, CSRBySource):
+            parts = matrix.values, matrix.indices, matrix.indptr.to(torch.int32)
+            weights = brainevent.CSR(
+                tuple(jax.numpy.asarray(part.numpy()) for part in parts),
+                shape=(matrix.sources, matrix.targets),
+            )
+            expected = event_csr(inputs[0], matrix)
+        else:
+            weights = jax.numpy.asarray(matrix.numpy())
+            expected = event_matvec(inputs[0], matrix)
+        events = [jax.numpy.asarray(x[0].numpy() != 0) for x in inputs]
+        # Once outside of jit: the matrix prepares memory at its first product, and keeps it.
+        jax.block_until_ready(brainevent.BinaryArray(events[0]) @ weights)
+        product = jax.jit(lambda x: brainevent.BinaryArray(x) @ weights)
+        found = np.asarray(product(events[0]))
+        np.testing.assert_allclose(found, expected[0], rtol=0, atol=1e-4, err_msg="brainevent differs")
+        return rotating(lambda x: jax.block_until_ready(product(x)), events)
+
+    return of_peer("brainevent", build)
+
+
+def stream(matrix: Tensor | CSRBySource, inputs: list[Tensor]) -> Work:
+    return rotating(ProductStream(matrix).push, [x[0].numpy() for x in inputs])
+
+
+def matvec(activity: float, goals: list[Goal], targets: int = GATES) -> Case:
+    matrix = torch.randn(UNITS, targets, generator=generator())
     weight, inputs = matrix.t().contiguous(), sparse_activity(activity)
-    flat, y, counts = matrix.numpy().reshape(-1), np.empty((1, GATES), np.float32), np.zeros((1, 4), np.int64)
+    flat, y = matrix.numpy().reshape(-1), new((1, targets), matrix).numpy()
     events = round(activity * UNITS)
     return Case(
-        "event_matvec, 1344 -> 4032, batch 1",
+        f"event_matvec, 1344 -> {targets}, batch 1",
         f"{activity:.0%} active",
         {
             "ours": rotating(lambda x: event_matvec(x, matrix), inputs),
-            WITHOUT_CALL: rotating(
-                lambda x: matvec_module._forward(x.numpy(), y, counts, flat, False), inputs
-            ),
+            STREAM: stream(matrix, inputs),
+            WITHOUT_CALL: rotating(lambda x: matvec_module._forward(x.numpy(), y, None, flat, False), inputs),
             "ours, every row": rotating(lambda x: event_matvec_counted(x, matrix, every_row=True), inputs),
             "torch, F.linear": rotating(lambda x: linear(x, weight), inputs),
-            "triad of as many bytes": rotating_triad(4 * GATES * events),
+            OF_BRAINEVENT["rows"]: in_brainevent(matrix, inputs),
+            "triad of as many bytes": rotating_triad(4 * targets * events),
         },
         goals,
-        {"torch, F.linear": "torch"},
+        {"torch, F.linear": "torch", OF_BRAINEVENT["rows"]: "brainevent"},
         ("triad of as many bytes",),
-        per_call=4 * GATES * events,
+        per_call=4 * targets * events,
         unit="bytes of active rows",
     )
 
@@ -110,23 +145,26 @@ def pruned(targets: int, goals: list[Goal]) -> Case:
     by_source, by_target = CSRBySource.from_dense(matrix), matrix.t().contiguous().to_sparse_csr()
     inputs = sparse_activity(activity)
     stored = sum(event_csr_counted(x, by_source)[1].multiply_accumulates for x in inputs) // len(inputs)
-    y, counts = np.empty((1, targets), np.float32), np.zeros((1, 4), np.int64)
-    parts = by_source.indptr.numpy(), by_source.indices.numpy().view(np.uint32), by_source.values.numpy()
+    y, parts = new((1, targets), matrix).numpy(), by_source.arrays()
     return Case(
         f"event_csr, 1344 -> {targets}, batch 1",
         "95 % pruned, 10 % active",
         {
             "ours": rotating(lambda x: event_csr(x, by_source), inputs),
-            WITHOUT_CALL: rotating(
-                lambda x: csr_module._forward(x.numpy(), y, counts, *parts, False), inputs
-            ),
+            STREAM: stream(by_source, inputs),
+            WITHOUT_CALL: rotating(lambda x: csr_module._forward(x.numpy(), y, None, *parts, False), inputs),
             "ours, every row": rotating(lambda x: event_csr_counted(x, by_source, every_row=True), inputs),
             "ours, dense rows": rotating(lambda x: event_matvec(x, matrix), inputs),
             "torch, CSR times vector": rotating(lambda x: by_target @ x[0], inputs),
             "torch, CSR times matrix": rotating(lambda x: by_target @ x.t(), inputs),
+            OF_BRAINEVENT["csr"]: in_brainevent(by_source, inputs),
         },
         goals,
-        {"torch, CSR times vector": "torch", "torch, CSR times matrix": "torch"},
+        {
+            "torch, CSR times vector": "torch",
+            "torch, CSR times matrix": "torch",
+            OF_BRAINEVENT["csr"]: "brainevent",
+        },
         per_call=stored,
         unit="stored weights of active rows",
     )
@@ -238,11 +276,13 @@ def cases() -> Iterator[Case]:
     dense, torch_dense = "ours, every row", "torch, F.linear"
     yield matvec(0.05, [])
     memory = "triad of as many bytes"
-    yield matvec(0.1, [Goal(torch_dense, 12), Goal(dense, 3), Goal(memory, 0.9)])
+    binary = {kind: Goal(name, 2) for kind, name in OF_BRAINEVENT.items()}
+    yield matvec(0.1, [Goal(torch_dense, 12), Goal(dense, 3), Goal(memory, 0.9), binary["rows"]])
     yield matvec(0.2, [])
     yield matvec(1.0, [])
-    yield pruned(GATES, [Goal("torch, CSR times vector", 3)])
-    yield pruned(UNITS, [])
+    yield matvec(0.1, [binary["rows"]], UNITS)
+    yield pruned(GATES, [Goal("torch, CSR times vector", 3), binary["csr"]])
+    yield pruned(UNITS, [binary["csr"]])
     few = [Goal("torch.nn.GRU", 6), Goal(dense, 3)]
     yield sequence(EMBEDDING, 0.2, few)
     yield sequence(EMBEDDING, 0.028, few)

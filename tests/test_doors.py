@@ -379,6 +379,7 @@ MATRICES: dict[Any, list[Case]] = {
     events.CSRBySource: [Case(events.CSRBySource, csr_parts, CSR)],
     events.event_csr: [in_place(lambda m: events.event_csr(silent(), m))],
     events.event_csr_counted: [in_place(lambda m: events.event_csr_counted(silent(), m))],
+    events.ProductStream: [in_place(lambda m: events.ProductStream(m).push(np.ones(3)))],
     events.event_product: [
         in_place(
             lambda m: events.event_product(

@@ -1,11 +1,16 @@
 """Compressed rows of events against scipy and dense masked torch; what the matrix refuses."""
 
+import copy
+import gc
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from eventbook.kernels.events import csr, csr_matrix
 from eventbook.kernels.events.counters import Operations
@@ -296,3 +301,208 @@ def test_gradients_count_what_they_do(dtype):
     _, counts = csr._event_csr_value_gradient(x, g, *places, 1)
     products = int(((x != 0).long() @ mask.sum(1)).sum())
     assert Operations.of(counts) == Operations(int((x != 0).sum()), 0, products, 0)
+
+
+# --- past the operator -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def operator_calls(monkeypatch):
+    """How often the operator was called; the kernel alone leaves no trace here."""
+    calls, operator = [], csr._event_csr
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return operator(*arguments)
+
+    monkeypatch.setattr(csr, "_event_csr", counted)
+    return calls
+
+
+def by_operator(x, matrix, everything=False):
+    return csr._checked(x, matrix, None, everything, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_past_the_operator_bits_and_counts_are_the_same(data):
+    shape = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 40)), data.draw(st.integers(0, 50))
+    dtype, density = data.draw(st.sampled_from([F32, F64])), data.draw(st.sampled_from([0.0, 0.05, 0.5, 1.0]))
+    x, matrix, mask, _ = problem(*shape, 0.4, density, data.draw(st.integers(0, 99)), dtype)
+    pruned = CSRBySource.from_dense(matrix, mask)
+    for everything in (False, True):
+        y, counts = by_operator(x, pruned, everything)
+        found, operations = event_csr_counted(x, pruned, every_row=everything)
+        assert torch.equal(found, y)
+        assert (found.dtype, found.requires_grad) == (y.dtype, False)
+        assert operations == Operations.of(counts)
+    assert torch.equal(event_csr(x, pruned), by_operator(x, pruned)[0])
+
+
+def test_the_operator_is_called_where_somebody_listens(operator_calls):
+    x, matrix, mask, _ = problem(6, 20, 30)
+    pruned = CSRBySource.from_dense(matrix, mask)
+    expected = by_operator(x, pruned)[0]
+    learning = pruned.with_values(pruned.values.clone().requires_grad_())
+    operator_calls.clear()
+
+    def count(call):
+        operator_calls.clear()
+        assert torch.equal(call(), expected)
+        return len(operator_calls)
+
+    assert count(lambda: event_csr(x, pruned)) == 0
+    assert count(lambda: torch.no_grad()(event_csr)(x, learning)) == 0
+    assert count(lambda: torch.inference_mode()(event_csr)(x, pruned)) == 0
+    assert count(lambda: event_csr(x, learning)) == 1
+    assert count(lambda: event_csr(x.clone().requires_grad_(), pruned)) == 1
+    assert count(lambda: event_csr(x, pruned, threads=2)) == 1
+    assert count(lambda: event_csr(x, pruned, need=x != 0)) == 1
+    assert count(lambda: torch.vmap(lambda x: event_csr(x, pruned))(x.view(3, 2, 20)).view(6, 30)) == 1
+    assert count(lambda: torch.func.functionalize(event_csr)(x, pruned)) == 1
+    with torch.utils.flop_counter.FlopCounterMode(display=False):
+        assert count(lambda: event_csr(x, pruned)) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_the_operator_is_in_every_trace():
+    x, matrix, mask, _ = problem(2, 20, 30)
+    pruned = CSRBySource.from_dense(matrix, mask)
+    other = torch.randn_like(x)
+    for graph in (
+        make_fx(lambda x: event_csr(x, pruned))(x),
+        torch.jit.trace(lambda x: event_csr(x, pruned), x, check_trace=False),
+        torch.compile(lambda x: event_csr(x, pruned), backend="aot_eager", fullgraph=True),
+    ):
+        assert torch.equal(graph(other), event_csr(other, pruned))  # nothing was taken for a constant
+    with torch.no_grad():
+        compiled = torch.compile(event_csr, backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(other, pruned), event_csr(other, pruned))
+    with torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert event_csr(mode.from_tensor(x), pruned).shape == (2, 30)
+
+
+def changes():
+    """In place, by name: what happens to the parts of a matrix that was used before."""
+
+    def values_in_place(m):
+        m.values.mul_(-3)
+
+    def values_past_the_counter(m):
+        m.values.data[1] = 99
+
+    def values_elsewhere(m):
+        m.values.data = m.values * 5
+
+    def values_strided(m):
+        m.values.data = torch.arange(2.0 * len(m.values), dtype=F64)[::2]
+
+    def values_strided_at_the_same_place(m):
+        m.values.set_(m.values.untyped_storage(), 0, m.values.shape, (0,))
+
+    def values_of_single_precision(m):
+        m.values.data = m.values.float()
+
+    def indices_in_place(m):
+        m.indices.copy_(m.indices.flip(0))
+
+    def connections_elsewhere(m):
+        m.indices.set_(m.indices + 1)
+        m.indptr.set_(torch.tensor([0, 1, 2, 4]))
+
+    return [f for f in locals().values()]
+
+
+@pytest.mark.parametrize("change", changes(), ids=lambda f: f.__name__)
+def test_what_is_remembered_is_never_stale(change):
+    def parts():
+        indices = torch.tensor([0, 1, 2, 3], dtype=torch.int32)
+        return torch.tensor([0, 1, 3, 4]), indices, torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=F64), 5
+
+    x = torch.tensor([[1.0, 10.0, 100.0]], dtype=F64)
+    used, fresh = CSRBySource(*parts()), CSRBySource(*parts())
+    before = event_csr(x, used)
+    assert torch.equal(event_csr(x, used), before)  # from what is remembered
+    outcomes = []
+    for matrix, call in ((used, event_csr), (fresh, lambda x, m: by_operator(x, m)[0])):
+        try:
+            change(matrix)
+            outcomes.append(call(x, matrix).tolist())
+            change(matrix)  # and again
+            outcomes.append(call(x, matrix).tolist())
+        except (TypeError, ValueError) as refusal:
+            outcomes.append(f"{type(refusal).__name__}: {refusal}")
+    middle = len(outcomes) // 2
+    assert outcomes[:middle] == outcomes[middle:]
+    assert outcomes[0] != before.tolist()
+
+
+def test_memory_that_is_remembered_is_not_given_away():
+    matrix = CSRBySource(
+        torch.tensor([0, 1000]), torch.arange(1000, dtype=torch.int32), torch.ones(1000), 1000
+    )
+    x = torch.ones(1, 1)
+    event_csr(x, matrix)
+    address = matrix.values.data_ptr()
+    matrix.values.data = torch.full((1000,), 2.0)
+    gc.collect()
+    assert all(torch.full((1000,), 3.0).data_ptr() != address for _ in range(100))
+    assert torch.equal(event_csr(x, matrix), torch.full((1, 1000), 2.0))
+
+
+def test_copies_and_relatives_remember_nothing():
+    x, matrix, mask, _ = problem(1, 20, 30)
+    pruned = CSRBySource.from_dense(matrix, mask)
+    y = event_csr(x, pruned)
+    for other in (copy.deepcopy(pruned), pickle.loads(pickle.dumps(pruned))):
+        other.values.mul_(2)
+        assert torch.equal(event_csr(x, other), 2 * y)
+    relative = pruned.with_values(pruned.values * 3)
+    assert torch.equal(event_csr(x, relative), event_csr_reference(x, relative))
+    assert torch.equal(event_csr(x, pruned), y)
+
+
+def test_errors_are_the_same_with_and_without_the_operator():
+    x, matrix, mask, _ = problem(2, 20, 30)
+    pruned = CSRBySource.from_dense(matrix, mask)
+
+    def complaint(x, matrix, **options):
+        with pytest.raises((ValueError, TypeError, RuntimeError)) as error:
+            event_csr(x, matrix, **options)
+        return type(error.value), str(error.value)
+
+    broken = CSRBySource.from_dense(matrix, mask)
+    broken.indices[0] = 99
+    single = pruned.with_values(pruned.values.float())
+    for bad in (
+        (x[:, 1:], pruned),
+        (x[0], pruned),
+        (x[None], pruned),
+        (x.float(), pruned),
+        (x.int(), pruned),
+        (x.to_sparse_coo(), pruned),
+        (x, single),
+        (x, broken),
+        (x, matrix),
+        (x.numpy(), pruned),
+    ):
+        plain = complaint(*bad)
+        with torch.utils.flop_counter.FlopCounterMode(display=False):  # the way through the operator
+            assert complaint(*bad) == plain
+        assert "\n" not in plain[1]
+    assert complaint(x, matrix) == (TypeError, "matrix must be a CSRBySource, got Tensor")
+    assert complaint(x, pruned, threads=0) == (ValueError, "threads must be >= 1, got 0")
+
+
+def test_views_that_only_torch_can_read():
+    x, matrix, mask, _ = problem(2, 20, 30)
+    pruned = CSRBySource.from_dense(matrix, mask)
+    y = event_csr(x, pruned)
+    negative = torch._neg_view(x)
+    assert negative.is_neg()
+    assert torch.equal(event_csr(negative, pruned), -y)
+    minus = pruned.with_values(torch._neg_view(pruned.values))
+    assert torch.equal(event_csr(x, minus), -y)
+    pruned.values.mul_(2)
+    assert torch.equal(event_csr(x, minus), -2 * y)
+    assert torch.equal(event_csr(torch._efficientzerotensor((2, 20), dtype=F64), pruned), torch.zeros_like(y))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from eventbook.kernels.events import matvec
 from eventbook.kernels.events.counters import Operations
@@ -229,3 +230,96 @@ def test_gradients_count_what_they_do(dtype):
     _, counts = matvec._event_matvec_row_gradient(x, g, False, 1)
     events = int((x != 0).sum())
     assert Operations.of(counts) == Operations(events, 0, 30 * events, 0)
+
+
+# --- past the operator -------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_past_the_operator_bits_and_counts_are_the_same(data):
+    shape = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 40)), data.draw(st.integers(0, 70))
+    dtype, activity = data.draw(st.sampled_from([F32, F64])), data.draw(st.sampled_from([0.0, 0.1, 1.0]))
+    x, matrix, _ = problem(*shape, activity, data.draw(st.integers(0, 99)), dtype)
+    for everything in (False, True):
+        y, counts = matvec._event_matvec(x, matrix, None, everything, 1)
+        found, operations = event_matvec_counted(x, matrix, every_row=everything)
+        assert torch.equal(found, y)
+        assert (found.dtype, found.requires_grad) == (y.dtype, False)
+        assert operations == Operations.of(counts)
+    assert torch.equal(event_matvec(x, matrix), matvec._event_matvec(x, matrix, None, False, 1)[0])
+
+
+def test_the_operator_is_called_where_somebody_listens(monkeypatch):
+    x, matrix, _ = problem(6, 20, 30)
+    calls, operator = [], matvec._event_matvec
+    expected = operator(x, matrix, None, False, 1)[0]
+    monkeypatch.setattr(matvec, "_event_matvec", lambda *a: calls.append(a) or operator(*a))
+
+    def count(call):
+        calls.clear()
+        assert torch.equal(call(), expected)
+        return len(calls)
+
+    weight = torch.nn.Parameter(matrix)
+    assert count(lambda: event_matvec(x, matrix)) == 0
+    assert count(lambda: torch.no_grad()(event_matvec)(x, weight)) == 0
+    assert count(lambda: torch.inference_mode()(event_matvec)(x, weight)) == 0
+    assert count(lambda: event_matvec(x, weight)) == 1
+    assert count(lambda: event_matvec(x.clone().requires_grad_(), matrix)) == 1
+    assert count(lambda: event_matvec(x, matrix, threads=2)) == 1
+    assert count(lambda: event_matvec(x, matrix, need=x != 0)) == 1
+    assert count(lambda: torch.vmap(event_matvec, (0, None))(x.view(3, 2, 20), matrix).view(6, 30)) == 1
+    assert count(lambda: torch.func.functionalize(event_matvec)(x, matrix)) == 1
+    with torch.utils.flop_counter.FlopCounterMode(display=False):
+        assert count(lambda: event_matvec(x, matrix)) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_the_operator_is_in_every_trace():
+    x, matrix, _ = problem(2, 20, 30)
+    other, changed = torch.randn_like(x), torch.randn_like(matrix)
+    for graph in (
+        make_fx(lambda x, m: event_matvec(x, m))(x, matrix),
+        torch.jit.trace(event_matvec, (x, matrix), check_trace=False),
+        torch.compile(event_matvec, backend="aot_eager", fullgraph=True),
+    ):
+        assert torch.equal(graph(other, changed), event_matvec(other, changed))  # nothing became a constant
+    with torch._subclasses.fake_tensor.FakeTensorMode() as mode:
+        assert event_matvec(mode.from_tensor(x), mode.from_tensor(matrix)).shape == (2, 30)
+
+
+def test_errors_are_the_same_with_and_without_the_operator():
+    x, matrix, _ = problem(2, 20, 30)
+
+    def complaint(x, matrix):
+        with pytest.raises((ValueError, TypeError, RuntimeError)) as error:
+            event_matvec(x, matrix)
+        return type(error.value), str(error.value)
+
+    for bad in (
+        (x[:, 1:], matrix),
+        (x[0], matrix),
+        (x, matrix[0]),
+        (x.float(), matrix),
+        (x.int(), matrix.int()),
+        (x.half(), matrix.half()),
+        (x.to("meta"), matrix),
+        (x, matrix.to("meta")),
+        (x.to_sparse_coo(), matrix),
+        (x.numpy(), matrix),
+    ):
+        plain = complaint(*bad)
+        with torch.utils.flop_counter.FlopCounterMode(display=False):  # the way through the operator
+            assert complaint(*bad) == plain
+        assert "\n" not in plain[1]
+
+
+def test_weights_are_read_as_they_are_now():
+    x, matrix, _ = problem(2, 20, 30)
+    y = event_matvec(x, matrix)
+    matrix.data[:] *= 2
+    assert torch.equal(event_matvec(x, matrix), 2 * y)
+    matrix.data = matrix * 2
+    assert torch.equal(event_matvec(x, matrix), 4 * y)
+    assert torch.equal(event_matvec(torch._neg_view(x), torch._neg_view(matrix)), 4 * y)

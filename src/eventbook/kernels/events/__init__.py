@@ -5,6 +5,7 @@
 | `event_matvec` | activity @ matrix, rows of nonzero activities only |
 | `event_csr` | the same for a pruned matrix, compressed by source (`CSRBySource`) |
 | `event_product` | either of them or torch's dense product, by a measured `Crossover` |
+| `ProductStream` | one of the first two for input after input, its weights prepared once |
 | `egru_sequence` | the event-based GRU, with event-sparse back-propagation through time |
 | `egru_gradients` | its gradients, and what they cost |
 | `Operations` | events, needed rows, multiply-accumulates and bytes, counted by the kernels |
@@ -21,6 +22,7 @@ from eventbook.kernels.events.egru import (
     egru_sequence,
 )
 from eventbook.kernels.events.matvec import event_matvec, event_matvec_counted
+from eventbook.kernels.events.stream import ProductStream
 
 __all__ = [
     "CSRBySource",
@@ -28,6 +30,7 @@ __all__ = [
     "EGRUGradients",
     "EGRURun",
     "Operations",
+    "ProductStream",
     "Weights",
     "choose",
     "egru_gradients",

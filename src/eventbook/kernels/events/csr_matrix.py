@@ -11,13 +11,16 @@ An index of 32 bits makes a stored weight eight bytes in single precision. Produ
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eventbook.kernels.machinery.indices import Proof
-from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
+from eventbook.kernels.machinery.tensors import FLOATING, array, axes, same_dtype
 
 MOST = torch.iinfo(torch.int32).max  # targets that an index can number
 
@@ -45,6 +48,26 @@ def prove(indptr: Tensor, indices: Tensor, targets: int) -> None:
         )
 
 
+def unsigned(proved: Tensor) -> NDArray[np.uint32]:
+    """Proved indices as kernels read them: an unsigned one needs no check for wrapping around."""
+    return array(proved).view(np.uint32)
+
+
+class _Views:
+    """The arrays of a matrix, and how its tensors were when they were taken; a copy of it remembers nothing.
+
+    The arrays hold the memory that they show, so another tensor cannot come to lie at the same address.
+    """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken: tuple[Any, Any] = (None, None)  # one attribute: threads see both or none
+
+    def __reduce__(self) -> tuple[type["_Views"], tuple[()]]:
+        return _Views, ()
+
+
 @dataclass(frozen=True)
 class CSRBySource:
     """A sparse (source, target) matrix, its stored weights in the order of sources.
@@ -61,6 +84,7 @@ class CSRBySource:
     _proofs: tuple[Proof, Proof] = field(
         default_factory=lambda: (Proof(), Proof()), repr=False, compare=False
     )
+    _views: _Views = field(default_factory=_Views, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, part in (("indptr", self.indptr), ("indices", self.indices), ("values", self.values)):
@@ -96,6 +120,32 @@ class CSRBySource:
             prove(self.indptr, self.indices, self.targets)
             of_indptr.remember(bound, self.indptr)
             of_indices.remember(bound, self.indices)
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[Any]]:
+        """`indptr`, `indices` (unsigned) and `values` as kernels read them, proved.
+
+        Views are taken once and remembered. They show what is written into the tensors; tensors that lie
+        elsewhere since, or in another way, are looked at again. What cannot be viewed is copied, every time.
+
+        Raises
+        ------
+        ValueError
+            As `prove`.
+        """
+        self.prove()
+        values, changes = self.values, self.changes
+        now = (
+            values.data_ptr(), values.dtype, values.numel(), values.is_contiguous(),
+            self.indptr.data_ptr(), self.indices.data_ptr(), changes,
+        )  # fmt: skip
+        before, arrays = self._views.taken
+        if before == now:
+            return arrays
+        tensors = self.indptr, self.indices, values.detach()
+        arrays = array(self.indptr.detach()), unsigned(self.indices.detach()), array(values.detach())
+        if changes >= 0 and all(a.ctypes.data == t.data_ptr() for a, t in zip(arrays, tensors, strict=True)):
+            self._views.taken = now, arrays
+        return arrays
 
     @property
     def changes(self) -> int:

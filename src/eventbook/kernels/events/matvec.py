@@ -21,6 +21,9 @@ The gradient of R needs no second kernel: row i is the sum of the g of those bat
 which is the same product with (activity transposed, g) in place of (activity, R). Each row is summed by one
 thread over the batch in ascending order, so any thread count gives the same bits.
 
+Where nobody listens (`machinery.listeners`) the kernel is called past the operator: the same kernel, hence
+the same bits.
+
 Source: derived; the event-driven product of `egru` and `sparse_language_models`.
 """
 # mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
@@ -36,6 +39,7 @@ from torch import Tensor
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.rows import add_rows, dot_rows, find
 from eventbook.kernels.machinery.compile import kernel
+from eventbook.kernels.machinery.listeners import nobody_listens
 from eventbook.kernels.machinery.tensors import (
     FLOATING,
     array,
@@ -49,7 +53,10 @@ from eventbook.kernels.machinery.threads import over_batch
 
 @kernel()
 def _forward(activity, y, counts, matrix, everything):
-    """activity: (batch, source); y: (batch, target); matrix: flat."""
+    """activity: (batch, source); y: (batch, target); matrix: flat.
+
+    Adds to `counts`, (batch, `COLUMNS`), unless they are None.
+    """
     sources = activity.shape[1]
     index, value = np.empty(sources, np.int64), np.empty(sources, activity.dtype)
     for row in range(activity.shape[0]):
@@ -57,9 +64,10 @@ def _forward(activity, y, counts, matrix, everything):
         out = y[row]
         out[:] = 0
         done = add_rows(matrix, index, value, events, out)
-        counts[row, EVENTS] += events
-        counts[row, MACS] += done
-        counts[row, BYTES] += done * matrix.itemsize
+        if counts is not None:
+            counts[row, EVENTS] += events
+            counts[row, MACS] += done
+            counts[row, BYTES] += done * matrix.itemsize
 
 
 @kernel()
@@ -219,6 +227,8 @@ def event_matvec(
     >>> event_matvec(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]))
     tensor([[2., 4., 6.]])
     """
+    if need is None and _fits(activity, matrix, threads):
+        return _past_torch(activity, matrix, None, False)
     return event_matvec_counts(activity, matrix, need=need, threads=threads)[0]
 
 
@@ -252,10 +262,36 @@ def event_matvec_counted(
     every_row
         Read the rows of silent sources as well: the dense product by the same code, for honest comparisons.
     """
+    if _fits(activity, matrix, threads):
+        counts = no_counts(len(activity))
+        return _past_torch(activity, matrix, counts.numpy(), every_row), Operations.of(counts)
     axes(activity=(activity, "batch source"), matrix=(matrix, "source target"))
     same_dtype(FLOATING, activity=activity, matrix=matrix)
     y, counts = _event_matvec(activity, matrix, None, every_row, threads)
     return y, Operations.of(counts)
+
+
+def _fits(activity: Tensor, matrix: Tensor, threads: int) -> bool:
+    """True if nobody listens and all is as it should be; whatever is wrong, the other way says."""
+    return (
+        nobody_listens(activity, matrix)
+        and activity.dim() == matrix.dim() == 2
+        and activity.shape[1] == matrix.shape[0]
+        and activity.dtype in FLOATING
+        and activity.dtype is matrix.dtype
+        and activity.is_cpu
+        and matrix.is_cpu
+        and activity.layout is matrix.layout is torch.strided
+        and type(threads) is int
+        and threads == 1
+    )
+
+
+def _past_torch(activity: Tensor, matrix: Tensor, counts: Any, everything: bool) -> Tensor:
+    """The product without the operator."""
+    y = activity.new_empty(activity.shape[0], matrix.shape[1])
+    _forward(array(activity), y.numpy(), counts, array(matrix).reshape(-1), everything)
+    return y
 
 
 def event_matvec_reference(
