@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from eventbook.kernels.machinery import listeners
 from eventbook.kernels.machinery.listeners import nobody_listens
 
 
@@ -102,3 +103,9 @@ def test_compilers_see_a_constant():
     x = torch.ones(3)
     assert torch.equal(torch.compile(function, backend="eager", fullgraph=True)(x), x * 3)
     assert torch.equal(function(x), x * 2)  # control
+
+
+def test_a_torch_that_cannot_be_asked_is_listened_to(monkeypatch):
+    assert nobody_listens(torch.ones(2))
+    monkeypatch.setattr(listeners, "_CAN_ASK", False)
+    assert not nobody_listens(torch.ones(2))

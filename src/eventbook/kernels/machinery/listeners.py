@@ -14,13 +14,19 @@ than a small product. They all have to see it only where they are at work:
 
 import torch
 from torch import Tensor, nn
-from torch._C import (
-    _get_tracing_state,
-    _len_torch_dispatch_stack,
-    _len_torch_function_stack,
-)
-from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
+
+try:  # torch has no public names for these questions
+    from torch._C import (
+        _get_tracing_state,
+        _len_torch_dispatch_stack,
+        _len_torch_function_stack,
+    )
+    from torch._C._functorch import peek_interpreter_stack
+
+    _CAN_ASK = hasattr(forward_ad, "_current_level")
+except ImportError:  # a torch that has renamed them: somebody may always be listening
+    _CAN_ASK = False
 
 _KINDS = (Tensor, nn.Parameter)
 
@@ -44,7 +50,8 @@ def nobody_listens(*tensors: Tensor) -> bool:
     True
     """
     if (
-        torch.compiler.is_compiling()  # first: compilers know this question, and not the others
+        not _CAN_ASK
+        or torch.compiler.is_compiling()  # first: compilers know this question, and not the others
         or peek_interpreter_stack() is not None
         or _len_torch_dispatch_stack()
         or _len_torch_function_stack()
