@@ -698,6 +698,7 @@ BLIND = {
     "models.in_context.layer.GDLayer": "features of tokens: no indices",
     "models.in_context.nonlinear.NonlinearGD": "features of tokens: no indices",
     "models.language_model.gated.GatedStack": "vectors of words: no indices",
+    "models.sequence_classifier.SequenceClassifier": "values of steps: no indices; lengths are looked at",
     "models.stream.baselines.PointMamba": "points: draws the indices itself",
     "models.stream.baselines.PointNet": "points: no indices",
     "models.event_input.check_layout": "shapes and dtypes: reads no value of a token",

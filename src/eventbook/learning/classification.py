@@ -1,12 +1,12 @@
 r"""Training a classifier of streams or clouds: batches of like length, two schedules, checkpoints.
 
-    loss = -sum_c q_c log softmax(scores)_c          q one-hot, or soft after CutMix
+    loss = -sum_c q_c log softmax(scores)_c          q one-hot, or soft after CutMix; plus a model's own term
     one_cycle   half a cosine up from 1/25 of the largest rate, half a cosine down to 1/250,000 of it
     cosine      linear warm-up, then half a cosine down to zero
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
-| - | streams of (tokens, stamps in microseconds), or clouds (point, 3) | sequence | `streams` |
+| - | (tokens, stamps in microseconds), clouds (point, 3), or values (time, input) | sequence | `streams` |
 | y | class of each stream | (stream,) int | `labels` |
 | - | scores of a batch | (batch, n_classes) | `model(*model.collate(some).inputs)` |
 
@@ -50,7 +50,9 @@ class Batch(Protocol):
 
 
 class StreamClassifier(Protocol):
-    """What can be trained: an `nn.Module` with these three.
+    """What can be trained: an `nn.Module` with these three, and if it likes with a fourth, `penalty()`.
+
+    That is called after the scores of a batch, and what it returns is added to their loss.
 
     A checkpoint belongs to what forms it: its class, its `config`, if that is a dataclass, and all attributes
     that are plain values (numbers, words, tuples of them), as the axes that a network of clouds scans.
@@ -322,7 +324,8 @@ def _loss(
         at = int(chosen[beyond][0])
         raise ValueError(f"labels[{at}] must be in 0..{scores.shape[1] - 1}, got {labels[at]}")
     wanted = torch.from_numpy(targets)
-    return functional.cross_entropy(scores, wanted if targets.ndim == 1 else wanted.to(scores.dtype))
+    loss = functional.cross_entropy(scores, wanted if targets.ndim == 1 else wanted.to(scores.dtype))
+    return loss + model.penalty() if hasattr(model, "penalty") else loss
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
