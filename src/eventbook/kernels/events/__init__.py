@@ -7,6 +7,7 @@
 | `event_product` | either of them or torch's dense product, by a measured `Crossover` |
 | `egru_sequence` | the event-based GRU, with event-sparse back-propagation through time |
 | `egru_gradients` | its gradients, and what they cost |
+| `egru_csr_sequence`, `egru_csr_gradients` | the same with a pruned recurrent matrix, compressed by source |
 | `Operations` | events, needed rows, multiply-accumulates and bytes, counted by the kernels |
 """
 
@@ -20,6 +21,7 @@ from eventbook.kernels.events.egru import (
     egru_need,
     egru_sequence,
 )
+from eventbook.kernels.events.egru_csr import egru_csr_gradients, egru_csr_sequence
 from eventbook.kernels.events.matvec import event_matvec, event_matvec_counted
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "Operations",
     "Weights",
     "choose",
+    "egru_csr_gradients",
+    "egru_csr_sequence",
     "egru_gradients",
     "egru_need",
     "egru_sequence",

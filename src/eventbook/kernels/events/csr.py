@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from eventbook.kernels.events.compressed_rows import gathered_dot, scatter, value_gradient
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.csr_matrix import CSRBySource, prove
 from eventbook.kernels.events.matvec import check_mask
@@ -45,28 +46,9 @@ from eventbook.kernels.machinery.tensors import (
 )
 from eventbook.kernels.machinery.threads import over_batch
 
+_NO = np.uint32(0)  # offset of targets
+
 # --- kernels: the same code in both precisions -------------------------------------------------------------
-
-
-@kernel(inline=True)
-def _scatter(out, indices, values, first, last, v):
-    """out[indices[p]] += v values[p]; four at a time, for targets within a source differ.
-
-    Relies on a proved matrix.
-    """
-    p = first
-    while p + 4 <= last:
-        i, j, k, m = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
-        a, b, c, d = out[i], out[j], out[k], out[m]
-        out[i] = a + v * values[p]
-        out[j] = b + v * values[p + 1]
-        out[k] = c + v * values[p + 2]
-        out[m] = d + v * values[p + 3]
-        p += 4
-    while p < last:
-        out[indices[p]] += v * values[p]
-        p += 1
-    return last - first
 
 
 @kernel()
@@ -82,19 +64,10 @@ def _forward(activity, y, counts, indptr, indices, values, everything):
         out[:] = 0
         for e in range(events):
             source = index[e]
-            done += _scatter(out, indices, values, indptr[source], indptr[source + 1], value[e])
+            done += scatter(out, indices, values, indptr[source], indptr[source + 1], _NO, value[e])
         counts[row, EVENTS] += events
         counts[row, MACS] += done
         counts[row, BYTES] += done * entry
-
-
-@kernel(fastmath=frozenset({"reassoc", "contract"}), inline=True)
-def _gathered_dot(vector, indices, values, first, last):
-    """Sum of values[p] vector[indices[p]], in the order that suits the machine. Relies on a proved matrix."""
-    total = values.dtype.type(0)
-    for p in range(first, last):
-        total += values[p] * vector[indices[p]]
-    return total
 
 
 @kernel()
@@ -107,32 +80,12 @@ def _messages(gradient, need, to_activity, counts, indptr, indices, values):
         for i in range(out.size):
             out[i] = 0
             if need[row, i]:
-                out[i] = _gathered_dot(g, indices, values, indptr[i], indptr[i + 1])
+                out[i] = gathered_dot(g, indices, values, indptr[i], indptr[i + 1], _NO)
                 needed += 1
                 done += indptr[i + 1] - indptr[i]
         counts[row, NEEDED] += needed
         counts[row, MACS] += done
         counts[row, BYTES] += done * entry
-
-
-@kernel()
-def _value_gradient(spoken, first, last, counts, gradient, indices, to_values):
-    """spoken: (source, batch); first, last: (source,); gradient: (batch, target).
-
-    Relies on a proved matrix.
-    """
-    for source in range(spoken.shape[0]):
-        events, done = 0, 0
-        for row in range(spoken.shape[1]):
-            x = spoken[source, row]
-            if x != 0:
-                g = gradient[row]
-                events += 1
-                for p in range(first[source], last[source]):
-                    to_values[p] += x * g[indices[p]]
-                done += last[source] - first[source]
-        counts[source, EVENTS] += events
-        counts[source, MACS] += done
 
 
 # --- torch -------------------------------------------------------------------------------------------------
@@ -203,7 +156,9 @@ def _event_csr_value_gradient(
     to_values, counts = activity.new_zeros(len(indices)), no_counts(activity.shape[1])
     bounds = array(indptr)
     rows = (array(activity.t()), bounds[:-1], bounds[1:], counts.numpy())
-    over_batch(_value_gradient, threads, rows, array(gradient), _unsigned(indices), to_values.numpy())
+    over_batch(
+        value_gradient.kernel, threads, rows, array(gradient), _unsigned(indices), False, to_values.numpy()
+    )
     return to_values, counts
 
 
