@@ -7,5 +7,6 @@ egru             a gated recurrent network whose units speak only when their sta
 egru_continuous  the event-based GRU in continuous time, with its exact event-based adjoint
 event_gru        a recurrent baseline over the same streams
 event_input      what all of them are given, and what they say when it is wrong
+sparsity_metrics what a recurrent network leaves out: silent units, missing weights, products
 initialization   linear maps as they begin
 """

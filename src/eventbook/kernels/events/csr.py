@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from eventbook.kernels.events.compressed_rows import gathered_dot, scatter, value_gradient
@@ -234,7 +234,18 @@ def event_csr(
     >>> event_csr(torch.tensor([[3.0, 0.0]]), matrix)
     tensor([[3., 0., 3.]])
     """
-    return _checked(activity, matrix, need, False, threads)[0]
+    return event_csr_counts(activity, matrix, need=need, threads=threads)[0]
+
+
+def event_csr_counts(
+    activity: Float[Tensor, "batch source"],
+    matrix: CSRBySource,
+    *,
+    need: Bool[Tensor, "batch source"] | None = None,
+    threads: int = 1,
+) -> tuple[Float[Tensor, "batch target"], Int64[Tensor, "batch column"]]:
+    """As `event_csr`, with the counts of each row of the batch as the kernel wrote them."""
+    return _checked(activity, matrix, need, False, threads)
 
 
 def event_csr_counted(
