@@ -729,7 +729,6 @@ BLIND = {
     "learning.pruning.weights.chosen": "returns parameters",
     "learning.pruning.weights.recurrent_weights": "returns names",
     "learning.rewiring.sparsify.sparsify_weight": "draws the indices itself",
-    "models.sparsity_metrics.measure_sparsity": "runs a network, which looks at its own indices",
     "learning.rewiring.baselines.L1Shrinkage": "dense layers",
     "learning.rewiring.baselines.MagnitudePruning": "dense layers",
     "learning.rewiring.baselines.connectivity_of": "counts values",
