@@ -61,7 +61,8 @@ class Masks:
         self._model = model
         self._masks: dict[str, Tensor] = {}
         self._optimizers: list[Optimizer] = []
-        self._hooks: list[RemovableHandle] = []
+        self._hooks: list[RemovableHandle] = []  # of gradients
+        self._steps: list[RemovableHandle] = []  # of optimisers
         self.replace(masks)
 
     @property
@@ -117,16 +118,16 @@ class Masks:
             self._catch_gradients()
         if not any(known is optimizer for known in self._optimizers):
             self._optimizers.append(optimizer)
-            optimizer.register_step_pre_hook(self._before)
-            optimizer.register_step_post_hook(self._after)
+            self._steps.append(optimizer.register_step_pre_hook(self._before))
+            self._steps.append(optimizer.register_step_post_hook(self._after))
         self._clear(optimizer)
         return self
 
     def release(self) -> None:
         """Let go: from here on pruned weights are trained like others."""
-        for hook in self._hooks:
+        for hook in (*self._hooks, *self._steps):
             hook.remove()
-        self._hooks, self._optimizers = [], []
+        self._hooks, self._steps, self._optimizers = [], [], []
 
     def state_dict(self) -> dict[str, Bool[Tensor, "..."]]:
         """A copy of the masks by name."""
@@ -163,16 +164,14 @@ class Masks:
         ]
 
     @torch.no_grad()
-    def _before(self, optimizer: Optimizer, *_: Any) -> None:
+    def _before(self, *_: Any) -> None:
         """Gradients that were written, not propagated."""
-        if any(known is optimizer for known in self._optimizers):
-            for parameter, mask in self._pairs():
-                if parameter.grad is not None:
-                    parameter.grad.masked_fill_(~mask, 0)
+        for parameter, mask in self._pairs():
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(~mask, 0)
 
-    def _after(self, optimizer: Optimizer, *_: Any) -> None:
-        if any(known is optimizer for known in self._optimizers):
-            self.apply()
+    def _after(self, *_: Any) -> None:
+        self.apply()
 
     @torch.no_grad()
     def _clear(self, optimizer: Optimizer) -> None:
