@@ -28,7 +28,7 @@ import eventbook.learning
 import eventbook.models
 import eventbook.spinnaker
 from eventbook.kernels import events
-from eventbook.kernels.events import rows
+from eventbook.kernels.events import compressed_rows, rows
 from eventbook.kernels.machinery import indices, random
 from eventbook.kernels.machinery.doors import Door
 from eventbook.kernels.rewiring import network, products, steps
@@ -42,6 +42,7 @@ from eventbook.learning.rewiring import (
     sparse_linear,
     sparsify,
 )
+from eventbook.models.egru import CompressedCell, EGRUCell, compressed_cell, run_layer
 from eventbook.models.egru_continuous import EGRUContinuous, egru_continuous, egru_continuous_gradients
 from eventbook.models.egru_continuous.arguments import checked
 from eventbook.models.event_gru import EventGRU
@@ -375,9 +376,80 @@ def silent() -> Tensor:
     return torch.ones(2, 3)
 
 
+def recurrent_parts() -> dict[str, Any]:
+    """A pruned recurrent matrix of three units."""
+    return {
+        "indptr": torch.tensor([0, 2, 2, 4]),
+        "indices": torch.tensor([0, 8, 1, 3], dtype=torch.int32),
+        "values": torch.ones(4),
+        "targets": 9,
+    }
+
+
+def recurrent(use: Callable[..., Any]) -> Case:
+    """Build a good matrix, then write the parts into it."""
+
+    def call(indptr: Tensor, indices: Tensor, **rest: Any) -> Any:
+        matrix = events.CSRBySource(**recurrent_parts())
+        matrix.indptr.copy_(indptr)
+        matrix.indices.copy_(indices)
+        return use(matrix)
+
+    faults = {"indptr": ("wraps", "falls", "negative", "beyond"), "indices": ("negative", "beyond", "falls")}
+    return Case(call, recurrent_parts, faults)
+
+
+def walk(matrix: Any, function: Callable[..., Any], *first: Any) -> Any:
+    return function(*first, torch.ones(2, 4, 9), matrix, torch.zeros(9), torch.full((3,), 0.1))
+
+
+def compressed(use: Callable[[Any], Any]) -> list[Case]:
+    """A layer whose recurrent matrix is given bad parts by writing and by loading."""
+
+    def make() -> Any:
+        cell = EGRUCell(2, 3, threshold=0.1, generator=torch.Generator().manual_seed(0))
+        keep = torch.zeros(3, 9, dtype=torch.bool)
+        keep[[0, 0, 2, 2], [0, 8, 1, 3]] = True
+        return compressed_cell(cell, {"recurrent_kernel": keep})
+
+    def write(indptr: Tensor, indices: Tensor) -> Any:
+        cell = make()
+        cell.recurrent_kernel_indptr.copy_(indptr)
+        cell.recurrent_kernel_indices.copy_(indices)
+        return use(cell)
+
+    def load(indptr: Tensor, indices: Tensor) -> Any:
+        cell = make()
+        parts = {"recurrent_kernel_indptr": indptr, "recurrent_kernel_indices": indices}
+        cell.load_state_dict({**cell.state_dict(), **parts})
+        return use(cell)
+
+    def parts() -> dict[str, Any]:
+        return {name: part for name, part in recurrent_parts().items() if name in ("indptr", "indices")}
+
+    written = {"indptr": ("wraps", "falls", "negative", "beyond"), "indices": ("negative", "beyond", "falls")}
+    return [Case(write, parts, written), Case(load, parts, {"indptr": INDPTR, "indices": INDICES})]
+
+
 MATRICES: dict[Any, list[Case]] = {
     events.CSRBySource: [Case(events.CSRBySource, csr_parts, CSR)],
     events.event_csr: [in_place(lambda m: events.event_csr(silent(), m))],
+    events.csr.event_csr_counts: [in_place(lambda m: events.csr.event_csr_counts(silent(), m))],
+    events.egru_csr_sequence: [recurrent(lambda m: walk(m, events.egru_csr_sequence))],
+    events.egru_csr_gradients: [recurrent(lambda m: walk(m, events.egru_csr_gradients, torch.ones(2, 4, 3)))],
+    compressed_rows.compressed_rows: [
+        Case(
+            lambda **parts: compressed_rows.compressed_rows(**parts, changes=-1, column=6),
+            recurrent_parts,
+            {
+                "indptr": ("wraps", "falls", "negative", "beyond", "short"),
+                "indices": ("negative", "beyond", "falls", "short"),
+            },
+        )
+    ],
+    CompressedCell: compressed(
+        lambda cell: run_layer(cell, torch.ones(2, 4, 2), cell.silent(2), events=True).output.sum().backward()
+    ),
     events.event_csr_counted: [in_place(lambda m: events.event_csr_counted(silent(), m))],
     events.ProductStream: [in_place(lambda m: events.ProductStream(m).push(np.ones(3)))],
     events.event_product: [
@@ -676,6 +748,17 @@ OVERLOADED = (rows.find, rows.add_rows, rows.add_columns, rows.dot_rows, rows.do
 BLIND = {
     "kernels.encoders.collate.EventBatch": "what `collate` made, read by those who check it",
     "kernels.events.choice.Weights": "holds a matrix, which its products prove",
+    "learning.pruning.masks.Masks": "masks of dense parameters: no indices",
+    "learning.pruning.masks.prune": "masks of dense parameters: no indices",
+    "learning.pruning.rewired.connection_masks": "reads what `Wired` has proved",
+    "learning.pruning.rewired.rewire": "draws the indices itself",
+    "learning.pruning.rewired.settle": "reads what `Wired` has proved",
+    "learning.pruning.schedules.GradualPruning": "masks of dense parameters: no indices",
+    "learning.pruning.selection.magnitude_masks": "masks of dense parameters: no indices",
+    "learning.pruning.selection.random_masks": "masks of dense parameters: no indices",
+    "learning.pruning.weights.chosen": "returns parameters",
+    "learning.pruning.weights.recurrent_weights": "returns names",
+    "learning.rewiring.sparsify.sparsify_weight": "draws the indices itself",
     "learning.rewiring.baselines.L1Shrinkage": "dense layers",
     "learning.rewiring.baselines.MagnitudePruning": "dense layers",
     "learning.rewiring.baselines.connectivity_of": "counts values",

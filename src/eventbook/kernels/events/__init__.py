@@ -8,6 +8,7 @@
 | `ProductStream` | one of the first two for input after input, its weights prepared once |
 | `egru_sequence` | the event-based GRU, with event-sparse back-propagation through time |
 | `egru_gradients` | its gradients, and what they cost |
+| `egru_csr_sequence`, `egru_csr_gradients` | the same with a pruned recurrent matrix, compressed by source |
 | `Operations` | events, needed rows, multiply-accumulates and bytes, counted by the kernels |
 """
 
@@ -21,6 +22,7 @@ from eventbook.kernels.events.egru import (
     egru_need,
     egru_sequence,
 )
+from eventbook.kernels.events.egru_csr import egru_csr_gradients, egru_csr_sequence
 from eventbook.kernels.events.matvec import event_matvec, event_matvec_counted
 from eventbook.kernels.events.stream import ProductStream
 
@@ -33,6 +35,8 @@ __all__ = [
     "ProductStream",
     "Weights",
     "choose",
+    "egru_csr_gradients",
+    "egru_csr_sequence",
     "egru_gradients",
     "egru_need",
     "egru_sequence",

@@ -30,9 +30,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from eventbook.kernels.events.compressed_rows import gathered_dot, scatter, value_gradient
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, NEEDED, Operations, no_counts
 from eventbook.kernels.events.csr_matrix import CSRBySource, prove, unsigned
 from eventbook.kernels.events.matvec import check_mask
@@ -49,19 +50,9 @@ from eventbook.kernels.machinery.tensors import (
 )
 from eventbook.kernels.machinery.threads import over_batch
 
+_NO = np.uint32(0)  # offset of targets
+
 # --- kernels: the same code in both precisions -------------------------------------------------------------
-
-
-@kernel(inline=True)
-def _scatter(out, indices, values, first, last, v):
-    """out[indices[p]] += v values[p].
-
-    Places are unsigned: a signed one is compared with 0 at every use. Reading four targets before they are
-    written was slower by a tenth. Relies on a proved matrix.
-    """
-    for p in range(np.uint64(first), np.uint64(last)):
-        out[indices[p]] += v * values[p]
-    return last - first
 
 
 @kernel()
@@ -78,20 +69,11 @@ def _forward(activity, y, counts, indptr, indices, values, everything):
         out[:] = 0
         for e in range(events):
             source = index[e]
-            done += _scatter(out, indices, values, indptr[source], indptr[source + 1], value[e])
+            done += scatter(out, indices, values, indptr[source], indptr[source + 1], _NO, value[e])
         if counts is not None:
             counts[row, EVENTS] += events
             counts[row, MACS] += done
             counts[row, BYTES] += done * entry
-
-
-@kernel(fastmath=frozenset({"reassoc", "contract"}), inline=True)
-def _gathered_dot(vector, indices, values, first, last):
-    """Sum of values[p] vector[indices[p]], in the order that suits the machine. Relies on a proved matrix."""
-    total = values.dtype.type(0)
-    for p in range(first, last):
-        total += values[p] * vector[indices[p]]
-    return total
 
 
 @kernel()
@@ -104,32 +86,12 @@ def _messages(gradient, need, to_activity, counts, indptr, indices, values):
         for i in range(out.size):
             out[i] = 0
             if need[row, i]:
-                out[i] = _gathered_dot(g, indices, values, indptr[i], indptr[i + 1])
+                out[i] = gathered_dot(g, indices, values, indptr[i], indptr[i + 1], _NO)
                 needed += 1
                 done += indptr[i + 1] - indptr[i]
         counts[row, NEEDED] += needed
         counts[row, MACS] += done
         counts[row, BYTES] += done * entry
-
-
-@kernel()
-def _value_gradient(spoken, first, last, counts, gradient, indices, to_values):
-    """spoken: (source, batch); first, last: (source,); gradient: (batch, target).
-
-    Relies on a proved matrix.
-    """
-    for source in range(spoken.shape[0]):
-        events, done = 0, 0
-        for row in range(spoken.shape[1]):
-            x = spoken[source, row]
-            if x != 0:
-                g = gradient[row]
-                events += 1
-                for p in range(first[source], last[source]):
-                    to_values[p] += x * g[indices[p]]
-                done += last[source] - first[source]
-        counts[source, EVENTS] += events
-        counts[source, MACS] += done
 
 
 # --- torch -------------------------------------------------------------------------------------------------
@@ -196,7 +158,9 @@ def _event_csr_value_gradient(
     to_values, counts = activity.new_zeros(len(indices)), no_counts(activity.shape[1])
     bounds = array(indptr)
     rows = (array(activity.t()), bounds[:-1], bounds[1:], counts.numpy())
-    over_batch(_value_gradient, threads, rows, array(gradient), unsigned(indices), to_values.numpy())
+    over_batch(
+        value_gradient.kernel, threads, rows, array(gradient), unsigned(indices), False, to_values.numpy()
+    )
     return to_values, counts
 
 
@@ -275,6 +239,17 @@ def event_csr(
     if need is None and _fits(activity, matrix, threads):
         return _past_torch(activity, matrix, None, False)
     return _checked(activity, matrix, need, False, threads)[0]
+
+
+def event_csr_counts(
+    activity: Float[Tensor, "batch source"],
+    matrix: CSRBySource,
+    *,
+    need: Bool[Tensor, "batch source"] | None = None,
+    threads: int = 1,
+) -> tuple[Float[Tensor, "batch target"], Int64[Tensor, "batch column"]]:
+    """As `event_csr`, with the counts of each row of the batch as the kernel wrote them."""
+    return _checked(activity, matrix, need, False, threads)
 
 
 def event_csr_counted(

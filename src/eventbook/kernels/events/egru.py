@@ -71,9 +71,9 @@ class EGRUGradients(NamedTuple):
     output: Float[Tensor, "batch unit"]
 
 
-def _checked(
+def checked(
     projection: Tensor,
-    recurrent: Tensor,
+    recurrent: Tensor | None,
     recurrent_bias: Tensor,
     threshold: Tensor,
     carry: Tensor | None,
@@ -84,7 +84,10 @@ def _checked(
     support: float,
     dampening: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The initial states and the lengths, after complaints in the user's words."""
+    """The initial states and the lengths, after complaints in the user's words.
+
+    Without `recurrent`, which is then no dense matrix, whoever calls looks at it.
+    """
     for name, word, known in (("reset", reset, RESETS), ("reset_gate", reset_gate, GATES)):
         if word not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
@@ -102,8 +105,9 @@ def _checked(
         lengths=(lengths, "batch"),
     )
     if sizes["three_units"] != 3 * sizes["unit"]:
+        name = "recurrent_bias" if recurrent is None else "recurrent"
         raise ValueError(
-            f"recurrent must have 3 columns per unit, blocks z, r, g: {3 * sizes['unit']}, "
+            f"{name} must have 3 columns per unit, blocks z, r, g: {3 * sizes['unit']}, "
             f"got {sizes['three_units']}"
         )
     same_dtype(
@@ -191,7 +195,7 @@ def egru_sequence(
     >>> run.operations().events
     1
     """
-    carry, output, steps = _checked(
+    carry, output, steps = checked(
         projection, recurrent, recurrent_bias, threshold, carry, output, lengths, reset, reset_gate,
         surrogate_support, surrogate_dampening,
     )  # fmt: skip
@@ -237,7 +241,7 @@ def egru_gradients(
         `needed` messages, `events` that updated a row, multiply-accumulates of both.
     """
     wanted = output is not None
-    carry, output, steps = _checked(
+    carry, output, steps = checked(
         projection, recurrent, recurrent_bias, threshold, carry, output, lengths, reset, reset_gate,
         surrogate_support, surrogate_dampening,
     )  # fmt: skip

@@ -37,7 +37,7 @@ from numba import types
 from numba.extending import overload
 
 from eventbook.kernels.events.counters import BYTES, MACS, NEEDED
-from eventbook.kernels.events.rows import dot_columns, dot_rows, find
+from eventbook.kernels.events.rows import bytes_each, dot_columns, dot_rows, find
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.vectors import (
     LANES,
@@ -228,13 +228,15 @@ def backward(
     arriving, external, state, cross: (batch, time * H); gates, to_p, to_q: (batch, time * 3 H); first,
     spoken: h_0 and y_0; lengths: (batch,), steps of each row, behind which gradients are 0; dh: (batch, H),
     gradient of the last h on entry and of h_0 on return; to_threshold: (batch, H), zeros on entry; to_output:
-    gradient of y_0, all rows of which are needed, written only if `all_the_way`.
+    gradient of y_0, all rows of which are needed, written only if `all_the_way`; recurrent: flat, or
+    `CompressedRows`.
     """
     units = threshold.size
     index, value = np.empty(units, np.int64), np.empty(units, dh.dtype)
     later, before = np.empty(units, dh.dtype), np.empty(units, dh.dtype)
     message, dy = np.zeros(units, dh.dtype), np.empty(units, dh.dtype)
     spoke, worth = np.empty(units, dh.dtype), np.empty(units, dh.dtype)
+    each = bytes_each(recurrent)
     for row in range(dh.shape[0]):
         later[:] = 0
         message[:] = 0
@@ -279,7 +281,7 @@ def backward(
                 done = dot_rows(recurrent, index, needed, falling[3 * at : 3 * (at + units)], message)
             counts[row, NEEDED] += needed
             counts[row, MACS] += done
-            counts[row, BYTES] += done * recurrent.itemsize
+            counts[row, BYTES] += done * each
         if all_the_way:
             for i in range(units):
                 to_output[row, i] = message[i] - (later[i] if outside else 0)

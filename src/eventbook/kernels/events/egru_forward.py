@@ -27,7 +27,7 @@ from numba import types
 from numba.extending import overload
 
 from eventbook.kernels.events.counters import BYTES, EVENTS, MACS
-from eventbook.kernels.events.rows import add_columns, add_rows, find
+from eventbook.kernels.events.rows import add_columns, add_rows, bytes_each, find
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.doors import inside
 from eventbook.kernels.machinery.elementary import logistic, tanh
@@ -200,13 +200,13 @@ def forward(
 
     drive, gates: (batch, time * 3 H); output, state, cross: (batch, time * H); carry: (batch, H), h_0 on
     entry and the last h on return; first: (batch, H), y_0; lengths: (batch,), steps of each row, behind which
-    output and state are 0; recurrent: flat. With `everything` the rows of silent units are read as well, from
-    the second step on (the dense path needs no product with y_0 = 0 either).
+    output and state are 0; recurrent: flat, or `CompressedRows`. With `everything` the rows of silent units
+    are read as well, from the second step on (the dense path needs no product with y_0 = 0 either).
     """
     units = threshold.size
     index, value = np.empty(units, np.int64), np.empty(units, drive.dtype)
     q, previous = np.empty(3 * units, drive.dtype), np.empty(units, drive.dtype)
-    scaled = np.empty(units, drive.dtype)
+    scaled, each = np.empty(units, drive.dtype), bytes_each(recurrent)
     for row in range(drive.shape[0]):
         previous[:] = first[row]
         for t in range(lengths[row]):
@@ -215,7 +215,7 @@ def forward(
             done = receive(drive[row], t, recurrent, previous, events, index, value, gated, q, scaled)
             counts[row, EVENTS] += events
             counts[row, MACS] += done
-            counts[row, BYTES] += done * recurrent.itemsize
+            counts[row, BYTES] += done * each
             advance(
                 drive[row], t, q, carry[row], previous, threshold, removed, by_value, outside, gated,
                 output[row], state[row], gates[row], cross[row],

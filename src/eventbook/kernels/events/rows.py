@@ -15,7 +15,8 @@ in ascending order of events: adding rows in one go or in several gives the same
 rows at a time, each with two accumulators of its own: a result does not depend on which rows are neighbours.
 
 NaN is not 0 and hence an event. All products return the multiply-accumulates that they did, counted where
-they happen.
+they happen. A matrix may be compressed by source instead: the same products by the same names, in
+`compressed_rows`.
 """
 # mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
 # Kernels are typed by Numba, at every call.
@@ -196,6 +197,8 @@ def add_rows(matrix, index, value, count, out):
 
 @overload(add_rows)
 def _add_rows(matrix, index, value, count, out):
+    if not isinstance(matrix, types.Array):
+        return None
     run = _add_single if matrix.dtype is types.float32 else _add_double
     return lambda matrix, index, value, count, out: run(matrix, out.size, 0, index, value, count, out)
 
@@ -207,6 +210,8 @@ def add_columns(matrix, stride, start, index, value, count, out):
 
 @overload(add_columns)
 def _add_columns(matrix, stride, start, index, value, count, out):
+    if not isinstance(matrix, types.Array):
+        return None
     run = _add_single if matrix.dtype is types.float32 else _add_double
     return lambda matrix, stride, start, index, value, count, out: run(
         matrix, stride, start, index, value, count, out
@@ -283,6 +288,8 @@ def dot_rows(matrix, index, count, vector, out):
 
 @overload(dot_rows)
 def _dot_rows(matrix, index, count, vector, out):
+    if not isinstance(matrix, types.Array):
+        return None
     run = _dot_single if matrix.dtype is types.float32 else _dot_double
     return lambda matrix, index, count, vector, out: run(matrix, vector.size, 0, index, count, vector, out)
 
@@ -294,7 +301,22 @@ def dot_columns(matrix, stride, start, index, count, vector, out):
 
 @overload(dot_columns)
 def _dot_columns(matrix, stride, start, index, count, vector, out):
+    if not isinstance(matrix, types.Array):
+        return None
     run = _dot_single if matrix.dtype is types.float32 else _dot_double
     return lambda matrix, stride, start, index, count, vector, out: run(
         matrix, stride, start, index, count, vector, out
     )
+
+
+# --- what a weight takes up --------------------------------------------------------------------------------
+
+
+def bytes_each(matrix):
+    """Bytes read for each weight of a matrix."""
+    raise NotImplementedError("callable from kernels alone")
+
+
+@overload(bytes_each)
+def _bytes_each(matrix):
+    return (lambda matrix: matrix.itemsize) if isinstance(matrix, types.Array) else None

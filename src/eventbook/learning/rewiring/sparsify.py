@@ -93,6 +93,15 @@ def _sparse_weights(module: nn.Module) -> dict[str, tuple[SparseWeight, nn.Param
     return found
 
 
+def sparsify_weight(module: nn.Module, name: str, budget: int, init_scale: float, seed: int) -> None:
+    """Put one parameter of a module behind a `SparseWeight`, in place."""
+    first = not _sparse_weights(module)
+    sparse = SparseWeight(getattr(module, name).shape, budget, init_scale, seed)
+    parametrize.register_parametrization(module, name, sparse)
+    if first:
+        module.register_load_state_dict_pre_hook(_judge_weights)
+
+
 def _matrices(module: nn.Module) -> list[str]:
     """Names of the module's own parameters with at least two axes."""
     return [name for name, p in module.named_parameters(recurse=False) if p.ndim >= 2]
@@ -154,12 +163,7 @@ def sparsify(
             result = _sparse_twin(part, counts.pop((id(part), "weight")), init_scale, next_seed())
         else:
             for name in _matrices(part):
-                sparse = SparseWeight(
-                    getattr(part, name).shape, counts.pop((id(part), name)), init_scale, next_seed()
-                )
-                parametrize.register_parametrization(part, name, sparse)
-            if _sparse_weights(part):
-                part.register_load_state_dict_pre_hook(_judge_weights)
+                sparsify_weight(part, name, counts.pop((id(part), name)), init_scale, next_seed())
         done[id(part)] = result
         for name, child in list(part._modules.items()):  # named_children would skip repetitions
             if child is not None and name != "parametrizations":

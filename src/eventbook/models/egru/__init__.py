@@ -8,11 +8,14 @@ EGRUStream                              a trained network, fed step by step
 SigmoidThreshold, BetaThreshold,
 FixedThreshold, Threshold               thresholds, trained or not
 from_gru, to_gru                        the limit in which it is torch.nn.GRU
+compress, CompressedCell                a pruned network that stores and reads what is left of it
 readout                                 low-pass traces of events
 regularisation                          terms that make it speak less
 """
 
 from eventbook.models.egru.cell import Dynamics, EGRUCell, EGRUState
+from eventbook.models.egru.compressed import CompressedCell, compressed_cell
+from eventbook.models.egru.compression import compress
 from eventbook.models.egru.conversion import from_gru, state_from_gru, state_to_gru, to_gru
 from eventbook.models.egru.crossover import PathCosts, choose_path, measure_paths
 from eventbook.models.egru.layers import LayerRun, run_layer
@@ -29,6 +32,7 @@ from eventbook.models.egru.thresholds import (
 __all__ = [
     "EGRU",
     "BetaThreshold",
+    "CompressedCell",
     "Dynamics",
     "EGRUCell",
     "EGRUState",
@@ -41,6 +45,8 @@ __all__ = [
     "Threshold",
     "at_end",
     "choose_path",
+    "compress",
+    "compressed_cell",
     "detached",
     "from_gru",
     "mean_over_time",

@@ -155,6 +155,11 @@ class EGRUCell(nn.Module):
         if reset == "threshold" and isinstance(self.threshold, FixedThreshold) and self.threshold.always:
             raise ValueError("reset must not be threshold where the threshold is -inf, got 'threshold'")
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the dtype and device of the weights."""
+        return self.recurrent_kernel
+
     def project(self, input: Float[Tensor, "*row input_size"]) -> Float[Tensor, "*row three_units"]:
         """x W + b of any number of rows."""
         projected = input @ self.kernel
@@ -163,19 +168,19 @@ class EGRUCell(nn.Module):
     def recurrent_bias_or_zeros(self) -> Float[Tensor, "three_units"]:
         """b_r, zeros without biases."""
         if self.recurrent_bias is None:
-            return self.recurrent_kernel.new_zeros(3 * self.hidden_size)
+            return self.like.new_zeros(3 * self.hidden_size)
         return self.recurrent_bias
 
     def silent(self, batch: int) -> EGRUState:
         """The state of `batch` rows before anything came in."""
-        zeros = self.recurrent_kernel.new_zeros(batch, self.hidden_size)
+        zeros = self.like.new_zeros(batch, self.hidden_size)
         return EGRUState(zeros, zeros.clone())
 
     def check_state(self, state: EGRUState, batch: int, name: str) -> None:
         """ValueError or TypeError if it is not of this cell and batch."""
         if not isinstance(state, tuple) or len(state) != 2:
             raise TypeError(f"{name} must be an EGRUState of carry and output, got {type(state).__name__}")
-        expected, dtype = (batch, self.hidden_size), self.recurrent_kernel.dtype
+        expected, dtype = (batch, self.hidden_size), self.like.dtype
         for part, tensor in zip(EGRUState._fields, state, strict=True):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"{name}.{part} must be a tensor, got {type(tensor).__name__}")
@@ -209,7 +214,7 @@ class EGRUCell(nn.Module):
             raise ValueError(
                 f"input must be (batch, input_size) = (batch, {self.input_size}), got {tuple(input.shape)}"
             )
-        check_dtype(input, self.kernel)
+        check_dtype(input, self.like)
         if state is None:
             state = self.silent(len(input))
         self.check_state(state, len(input), "state")

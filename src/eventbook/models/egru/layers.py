@@ -4,6 +4,9 @@ r"""A layer of the event-based GRU over a sequence, by one of two ways that give
     "event"    kernels that read the rows of units that spoke, and going back those that a gradient can pass
     "auto"     the cheaper one, by what was measured for this size and by how active the layer is
 
+A compressed layer (`eventbook.models.egru.compressed`) is run by events over stored weights alone, and "auto"
+is "event" for it: a row costs what it holds, nnz(row) in place of 3 H.
+
 torch.compile traces all of them whole; "auto" is "event" there, for nothing can be measured in a graph.
 
 An input that is the output of a layer below is read by events, too, and its gradient is formed only where
@@ -32,12 +35,14 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from eventbook.kernels.events import Operations, egru_need, egru_sequence
+from eventbook.kernels.events import Operations, egru_csr_sequence, egru_need, egru_sequence
+from eventbook.kernels.events.csr import event_csr_counts
 from eventbook.kernels.events.egru import last_output
 from eventbook.kernels.events.egru_reference import egru_reference
 from eventbook.kernels.events.matvec import event_matvec_counts
 from eventbook.kernels.machinery.tensors import FLOATING
 from eventbook.models.egru.cell import Dynamics, EGRUCell, EGRUState
+from eventbook.models.egru.compressed import CompressedCell
 from eventbook.models.egru.crossover import PROBE, choose_path, measure_paths
 
 PATHS = ("auto", "dense", "event")
@@ -133,11 +138,11 @@ def run_layer(
         Of the kernels, over the batch.
     """
     theta = cell.threshold()
-    recurrent = functional.dropout(cell.recurrent_kernel, drop_connect, training=drop_connect > 0)
     dynamics, bias = cell.dynamics, cell.recurrent_bias_or_zeros()
     if path == "auto":
-        path = _cheaper(cell, input, state, lengths, recurrent, theta)
+        path = _cheaper(cell, input, state, lengths, theta)
     if path == "dense":
+        recurrent = functional.dropout(cell.recurrent_kernel, drop_connect, training=drop_connect > 0)
         y, c, h = egru_reference(
             cell.project(input), recurrent, bias, theta, *state, lengths=lengths, reset=dynamics.reset,
             reset_gate=dynamics.reset_gate, event=dynamics.event,
@@ -152,14 +157,22 @@ def run_layer(
     if events:
         batch, time, _ = input.shape
         wanted = None if need is None else need.flatten(0, 1)
-        product, counts = event_matvec_counts(input.flatten(0, 1), cell.kernel, need=wanted, threads=threads)
+        spoken = input.flatten(0, 1)
+        if isinstance(cell, CompressedCell):
+            product, counts = event_csr_counts(spoken, cell.rows("kernel"), need=wanted, threads=threads)
+        else:
+            product, counts = event_matvec_counts(spoken, cell.kernel, need=wanted, threads=threads)
         projection = product.unflatten(0, (batch, time))
         projection = projection if cell.bias is None else projection + cell.bias
     else:
         projection = cell.project(input)
-    run = egru_sequence(
-        projection, recurrent, bias, theta, *state, lengths=lengths, threads=threads, **vars(dynamics)
-    )
+    options = {"lengths": lengths, "threads": threads, **vars(dynamics)}
+    if isinstance(cell, CompressedCell):
+        rows = cell.rows("recurrent_kernel", drop_connect)
+        run = egru_csr_sequence(projection, rows, bias, theta, *state, **options)
+    else:
+        recurrent = functional.dropout(cell.recurrent_kernel, drop_connect, training=drop_connect > 0)
+        run = egru_sequence(projection, recurrent, bias, theta, *state, **options)
     end = EGRUState(run.carry, run.last_output)
     return LayerRun(run.output, run.state, end, theta, dynamics, lengths, run.counts, counts)
 
@@ -174,15 +187,15 @@ def _probe(
     input: Tensor,
     state: EGRUState,
     lengths: Tensor | None,
-    recurrent: Tensor,
     theta: Tensor,
 ) -> tuple[float, float]:
     """Activity and share of need in the last of a few first steps."""
     few = None if lengths is None else lengths.clamp(max=PROBE)
     begin = cell.project(input[:, :PROBE])
     run = egru_sequence(
-        begin, recurrent, cell.recurrent_bias_or_zeros(), theta, *state, lengths=few, **vars(cell.dynamics)
-    )
+        begin, cell.recurrent_kernel, cell.recurrent_bias_or_zeros(), theta, *state, lengths=few,
+        **vars(cell.dynamics),
+    )  # fmt: skip
     late = slice(begin.shape[1] // 2, None)  # states begin at 0, where little is said
     need = egru_need(run.state[:, late], theta, cell.dynamics.surrogate_support)
     return float((run.output[:, late] != 0).double().mean()), float(need.double().mean())
@@ -193,7 +206,6 @@ def _cheaper(
     input: Tensor,
     state: EGRUState,
     lengths: Tensor | None,
-    recurrent: Tensor,
     theta: Tensor,
 ) -> str:
     """Which path to take: kernels run on the CPU in single or double precision only."""
@@ -201,6 +213,8 @@ def _cheaper(
         return "dense"
     if torch.compiler.is_compiling() or not input.numel():  # nothing can be measured
         return "event"
-    training = torch.is_grad_enabled() and recurrent.requires_grad
+    if isinstance(cell, CompressedCell):  # nothing was measured for what is left of its weights
+        return "event"
+    training = torch.is_grad_enabled() and cell.recurrent_kernel.requires_grad
     costs = measure_paths(len(input), cell.hidden_size, training)
-    return choose_path(costs, *_probe(cell, input, state, lengths, recurrent, theta))
+    return choose_path(costs, *_probe(cell, input, state, lengths, theta))

@@ -221,7 +221,7 @@ class EGRU(nn.Module):
                 f"input must be ({', '.join(axes)}, input_size) with input_size {self.input_size}, "
                 f"got {given}"
             )
-        check_dtype(x, cells_of(self)[0].kernel)
+        check_dtype(x, cells_of(self)[0].like)
         if lengths is not None:
             if lengths.ndim != 1 or len(lengths) != batch:
                 raise ValueError(f"lengths must be (batch,) = ({batch},), got {tuple(lengths.shape)}")
