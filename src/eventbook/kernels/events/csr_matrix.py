@@ -84,7 +84,8 @@ class CSRBySource:
     _proofs: tuple[Proof, Proof] = field(
         default_factory=lambda: (Proof(), Proof()), repr=False, compare=False
     )
-    _views: _Views = field(default_factory=_Views, init=False, repr=False, compare=False)
+    # a class as the factory would not be traced by torch.compile
+    _views: _Views = field(default_factory=lambda: _Views(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, part in (("indptr", self.indptr), ("indices", self.indices), ("values", self.values)):
