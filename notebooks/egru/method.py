@@ -90,6 +90,17 @@ from eventbook.models.egru_continuous import (
     egru_continuous_gradients,
 )
 
+
+def show_body(*functions):
+    """Show what functions do, without their signatures, which are wider than a page."""
+    bodies = (getsource(f).split('"""')[2].strip("\n") for f in functions)
+    code = "\n\n".join(
+        f"# {f.__name__}\n{dedent(body)}"
+        for f, body in zip(functions, bodies, strict=True)
+    )
+    display(Markdown(f"```python\n{code.strip()}\n```"))
+
+
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 use_theme()
@@ -106,12 +117,15 @@ use_theme()
 #
 # Others hear only $y$. Gates and candidate of all units are made from the input and from what was said one step before:
 #
-# $$p_t = x_t W + b, \quad q_t = y_{t-1} R + b_r, \qquad z = \sigma(p_z + q_z), \quad r = \sigma(p_r + q_r), \quad
-#   g = \tanh(p_g + r\, q_g).$$ (eq-eg-gates)
+# $$
+# \begin{gathered}
+# p_t = x_t W + b, \qquad q_t = y_{t-1} R + b_r, \\
+# z = \sigma(p_z + q_z), \qquad r = \sigma(p_r + q_r), \qquad g = \tanh(p_g + r\, q_g).
+# \end{gathered}
+# $$ (eq-eg-gates)
 
-# %% tags=["hide-input"]
-body = dedent(getsource(egru_step).split('"""')[2]).strip()  # without its signature
-display(Markdown(f"```python\n{body}\n```"))
+# %%
+show_body(egru_step)
 
 # %% [markdown]
 # One unit that hears nothing but its input, a slow wave. Three rules for what an event takes away: the threshold, the value
@@ -119,8 +133,8 @@ display(Markdown(f"```python\n{body}\n```"))
 
 # %%
 when = torch.arange(90.0)
-wave = 1.3 * torch.sin(when / 9) + 0.5 * torch.sin(when / 3.1)
-leak, theta = 1.8, torch.tensor([0.35])
+wave = 1.6 * torch.sin(when / 9) + 0.75 * torch.sin(when / 3.1)
+leak, theta = 0.5, torch.tensor([0.35])
 drive = torch.stack([torch.full_like(wave, leak), 0 * wave, wave], 1)[None]
 alone = drive, torch.zeros(1, 3), torch.zeros(3), theta
 rules = {"threshold": "blue", "value": "orange", "paper": "green"}
@@ -129,7 +143,7 @@ record(
     **{f"eg_single_{name}": int((r.output != 0).sum()) for name, r in single.items()}
 )
 
-# %% mystnb={"figure": {"caption": "One unit under three resets, same input. Line: state before the reset. Dashed: threshold. Stems: events with the values that are said. From above: what an event takes is the threshold (released code), the value, the value outside of the leak (paper).", "name": "fig-eg-resets"}, "image": {"alt": "Three panels with a wavy state that crosses a dashed threshold; under the first reset stems come in dense groups, under the others further apart, and in the last the state is thrown below zero after each"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One unit under three resets, same input. Line: state before the reset. Dashed: threshold. Stems: events with the values that are said. From above: what an event takes is the threshold (released code), the value, the value outside of the leak (paper).", "name": "fig-eg-resets"}, "image": {"alt": "Three panels with a state that crosses a dashed threshold in two groups of events; they are dense under the first reset, sparser under the second, and sparsest under the third"}} tags=["hide-input"]
 figure, axes = plt.subplots(3, 1, figsize=(7.2, 5.6), sharex=True, sharey=True)
 for axis, (rule, color) in zip(axes, rules.items(), strict=True):
     c, y = single[rule].state.flatten(), single[rule].output.flatten()
@@ -140,7 +154,7 @@ for axis, (rule, color) in zip(axes, rules.items(), strict=True):
     axis.plot(
         when[said], y[said], "o", color=PALETTE["vermilion"], ms=4, label="events, y"
     )
-    axis.set(ylabel="state", ylim=(-1.45, 1.45))
+    axis.set(ylabel="state", ylim=(-1.3, 0.8))
     axis.legend(loc="lower left", ncols=2)
 axes[-1].set(xlabel="step")
 plt.show()
@@ -300,14 +314,11 @@ runs = {
 spoken = {key: run.output != 0 for key, run in runs.items()}
 first_event = int(spoken["threshold", "after"].any(2).any(0).to(torch.int8).argmax())
 meet = [first_difference(a.state, b.state) for a, b in pairwise(runs.values())]
-record(eg_before_events=min(meet) - first_event)
+record(eg_forms=len(runs), eg_before_events=min(meet) - first_event)
 
 # %% [markdown]
 # The first difference between any two neighbours among the {glue:text}`eg_forms` forms comes
 # {glue:text}`eg_before_events` step or more after the first event.
-
-# %%
-record(eg_forms=len(runs))
 
 # %% [markdown]
 # ## The surrogate
@@ -366,7 +377,8 @@ record(
 # multiplies with everything.
 
 # %%
-show_code(_forward, event_matvec_reference)
+show_code(_forward)
+show_body(event_matvec_reference)
 
 # %% [markdown]
 # ```{margin} The first that uses it
@@ -442,8 +454,7 @@ record(
 )
 
 # %% [markdown]
-# From an activity of {glue:text}`eg_loud:.0%` to one of {glue:text}`eg_quiet:.1%` neither count changes by
-# {glue:text}`eg_dense_difference` operations more or less than none.
+# Either count is the same at an activity of {glue:text}`eg_loud:.0%` and at one of {glue:text}`eg_quiet:.1%`.
 #
 # ## What learning costs
 #
@@ -452,22 +463,24 @@ record(
 #
 # $$
 # \begin{aligned}
-# \bar o &= c\, \bar y - \theta\, \bar h, & \qquad
-# \bar c &= \bar h + o\, \bar y + \psi\, \bar o, & \qquad
-# \bar\theta &\mathrel{+}= -\psi\, \bar o - o\, \bar h, \\
+# \bar o &= c\, \bar y - \theta\, \bar h, &
+# \bar c &= \bar h + o\, \bar y + \psi\, \bar o, \\
 # \bar g' &= (1 - g^2)(1 - z)\, \bar c, &
-# \bar z' &= (h_{t-1} - g)\, \bar c\, z (1 - z), &
-# \bar r' &= \bar g'\, q_g\, r (1 - r), \\
-# \bar q &= (\bar z', \bar r', r\, \bar g'), &
+# \bar z' &= (h_{t-1} - g)\, \bar c\, z (1 - z), \\
+# \bar r' &= \bar g'\, q_g\, r (1 - r), &
+# \bar q &= (\bar z', \bar r', r\, \bar g'), \\
 # \bar h_{t-1} &= z\, \bar c, &
-# \bar y_{t-1} &= \text{external} + R\, \bar q .
+# \bar y_{t-1} &= \text{external} + R\, \bar q, \\
+# \bar\theta &\mathrel{+}= -\psi\, \bar o - o\, \bar h, &
+# \bar R &\mathrel{+}= y_{t-1} \otimes \bar q .
 # \end{aligned}
 # $$ (eq-eg-backward)
 #
-# Everything but the last term is a matter of each unit alone. $R\,\bar q$ is the message from all to all. But look at where
+# All but two terms are a matter of each unit alone. $y_{t-1} \otimes \bar q$ has one row for each event. $R\,\bar q$ is the
+# message from all to all, and nothing in it is zero. But look at where
 # $\bar y_{t-1}$ goes: in the step below it is multiplied by $o$, or by $c\,\psi$, and by nothing else. For a unit that did
 # not speak, and whose state was not within $1/\beta$ of its threshold, both are zero. Its message, whatever it is, will be
-# multiplied by zero, so it need not be formed. What is left is the *need set*:
+# multiplied by zero, so it need not be formed. What is left is the {term}`need set`:
 #
 # $$\text{need}_t = \{\, i : c_{t,i} > \theta_i \ \text{ or } \ |c_{t,i} - \theta_i| < 1/\beta \,\} .$$ (eq-eg-need)
 #
@@ -477,7 +490,7 @@ record(
 # ```
 
 # %%
-show_code(egru_need)
+show_body(egru_need)
 
 # %%
 network = problem(seed)
@@ -526,6 +539,9 @@ plt.close(figure)
 
 
 # %%
+surrogate = dict(
+    surrogate_support=surrogate_support, surrogate_dampening=surrogate_dampening
+)
 kinds = {
     "sigmoid": partial(SigmoidThreshold, mean=-1.0),
     "clamped": partial(BetaThreshold, mean=0.3, trainable=True),
@@ -546,17 +562,8 @@ def gradients(model, path, x, weights):
 error, compared, least = 0.0, 0, np.inf
 for check_seed, form, kind in product(check_seeds, forms, kinds):
     generator = torch.Generator().manual_seed(check_seed)
-    model = EGRU(
-        5,
-        check_units,
-        2,
-        batch_first=True,
-        threshold=kinds[kind],
-        surrogate_support=surrogate_support,
-        surrogate_dampening=surrogate_dampening,
-        generator=generator,
-        **form,
-    )
+    options = dict(batch_first=True, threshold=kinds[kind], generator=generator)
+    model = EGRU(5, check_units, 2, **options, **surrogate, **form)
     with torch.no_grad():
         for cell in model.cells:  # larger than at first, and with biases
             cell.kernel *= 3
@@ -672,9 +679,6 @@ def triangle(distance):
     return surrogate_dampening * inside.clamp(min=0)
 
 
-surrogate = dict(
-    surrogate_support=surrogate_support, surrogate_dampening=surrogate_dampening
-)
 apart = 0.0
 for reset in RESETS:
     kernel, _ = egru_gradients(to_y, **one, reset=reset, **surrogate)
@@ -773,7 +777,7 @@ record(
     eg_backward_macs=miscounted, eg_not_nested=not_nested, eg_need_without=not_events
 )
 
-# %% mystnb={"figure": {"caption": "Counted multiply-accumulates over those of the dense pass, for one random network whose thresholds are all moved up or down. Forward lies on the diagonal. Backward is bounded from below by the window: at beta = 1 nearly every unit is near its threshold.", "name": "fig-eg-cost"}, "image": {"alt": "Share of operations against activity: a diagonal for the forward pass, curves above it for the backward pass that approach it as beta grows, and a flat line for dense"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Counted multiply-accumulates over those of the dense pass, for one random network whose thresholds are all moved up or down. Forward lies on the diagonal. Backward lies above it by half of the silent units in the window, and a narrow window brings it down to the diagonal.", "name": "fig-eg-cost"}, "image": {"alt": "Share of operations against activity: a diagonal for the forward pass, curves above it for the backward pass that approach it as beta grows, and a flat line for dense"}} tags=["hide-input"]
 network = problem(seed)
 dense_macs = 3 * 3 * units**2 * (steps - 1)
 sweep = {name: [] for name in ("forward", *supports)}
@@ -803,8 +807,8 @@ axis.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# So "the cost of both passes grows with the number of events" is exact for the forward pass and half of the backward pass;
-# the other half goes with the window.
+# That cost goes with events is exact for the forward pass and for half of the backward pass. The other half goes with the
+# need set, events and window together.
 #
 # ## Two limits
 #
@@ -884,8 +888,12 @@ record(eg_silence=bound(distance(silent.state, closed)))
 # Steps are a habit of computers. In continuous time a unit's state flows towards its candidate, inputs decay, and an event
 # happens at the moment at which a state reaches its threshold:
 #
-# $$\tau_m \dot c = u\,(z - c), \qquad \tau_s \dot a_X = -a_X + b_X, \quad X \in \{u, r, z\}, \qquad u = \sigma(a_u),\;
-#   r = \sigma(a_r),\; z = \tanh(a_z) .$$ (eq-eg-flow)
+# $$
+# \begin{gathered}
+# \tau_m \dot c = u\,(z - c), \qquad \tau_s \dot a_X = -a_X + b_X, \quad X \in \{u, r, z\}, \\
+# u = \sigma(a_u), \qquad r = \sigma(a_r), \qquad z = \tanh(a_z) .
+# \end{gathered}
+# $$ (eq-eg-flow)
 #
 # A unit $n$ that fires sends $v$, its value $c_n$, and starts again at zero; an event from outside brings a value of its
 # own. Every target $m$ then has
@@ -902,7 +910,8 @@ record(eg_silence=bound(distance(silent.state, closed)))
 # ```
 #
 # The gradient is exact, without a surrogate: events move in time as parameters change, and how they move is known from the
-# slope at which the threshold is reached. Backwards, the adjoint $\lambda$ flows between events,
+# slope at which the threshold is reached. Backwards, the
+# {term}`adjoint` $\lambda$ flows between events,
 #
 # $$
 # \begin{aligned}
@@ -971,21 +980,15 @@ moments = torch.arange(0.25, duration, 0.25)
 moments = moments[(moments[:, None] - flowing.time).abs().min(1).values > 1e-3]
 path = egru_continuous(**{**stream, "asked": moments}, duration=duration).states
 to_last = {"last": normal(4, cells)}
-rest = {
-    k: v for k, v in stream.items() if k not in ("time", "token", "value", "asked")
-}
+weights = {k: stream[k] for k in ("kernel", "recurrent", "bias", "threshold")}
 worth = []
 for moment, state in zip(moments, path, strict=True):
     later = stream["time"] > moment
-    found, _ = egru_continuous_gradients(
-        to_last,
-        stream["time"][later] - moment,
-        stream["token"][later],
-        value=stream["value"][later],
-        state=state,
-        duration=duration - float(moment),
-        **rest,
+    events = dict(time=stream["time"][later] - moment, token=stream["token"][later])
+    begin = dict(
+        value=stream["value"][later], state=state, duration=duration - float(moment)
     )
+    found, _ = egru_continuous_gradients(to_last, **events, **weights, **begin)
     worth.append(found.state)
 worth = torch.stack(worth)
 
@@ -1067,13 +1070,8 @@ def central_differences(name, width=3e-5, **variant):
 def by_events(moving_times=True, **variant):
     """Gradients of the loss by the adjoint, and the additions that they took."""
     run = egru_continuous(**stream, duration=duration, **variant)
-    found, additions = egru_continuous_gradients(
-        arriving(run),
-        **stream,
-        duration=duration,
-        moving_times=moving_times,
-        **variant,
-    )
+    options = dict(duration=duration, moving_times=moving_times, **variant)
+    found, additions = egru_continuous_gradients(arriving(run), **stream, **options)
     return found._asdict(), additions
 
 
@@ -1105,7 +1103,7 @@ record(
 )
 
 # %% [markdown]
-# At each of the {glue:text}`eg_flow_events` events of the four units three numbers are added for each target, to the rows of
+# At each of the {glue:text}`eg_flow_events` events of {glue:text}`eg_flow_units` units three numbers are added for each target, to the rows of
 # the unit that fired, and none between events. With times held fixed the gradient of the recurrent weights is off by
 # {glue:text}`eg_adjoint_fixed:.0%`.
 #
@@ -1232,7 +1230,7 @@ record(
 # {glue:text}`eg_sparsity_events:.0%` of all events count as silent. A number by this rule is not the share of messages that
 # can be saved.
 #
-# **Zoneout that stops the clock.** Zoneout keeps a unit's old state with a probability $\rho$ in training; in
+# **Zoneout that stops the clock.** {term}`Zoneout <zoneout>` keeps a unit's old state with a probability $\rho$ in training; in
 # evaluation one takes the mean of both, $\rho\, h + (1 - \rho)\, c$. The kernel does. The readable path, which is meant to be
 # its twin, mixes the old state with itself, $\rho\, h + (1 - \rho)\, h$, and the network never moves.
 
