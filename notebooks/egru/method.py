@@ -92,7 +92,7 @@ from eventbook.models.egru_continuous import (
 
 
 def show_body(*functions):
-    """Show what functions do, without their signatures, which are wider than a page."""
+    """Show what functions do, without their signatures, wider than a page."""
     bodies = (getsource(f).split('"""')[2].strip("\n") for f in functions)
     code = "\n\n".join(
         f"# {f.__name__}\n{dedent(body)}"
@@ -969,8 +969,8 @@ flowing = egru_continuous(**stream, duration=duration)
 record(
     eg_flow_events=len(flowing.time), eg_flow_units=len(set(flowing.unit.tolist()))
 )
-print("unit  " + "  ".join(f"{unit:5d}" for unit in flowing.unit.tolist()))
-print("ms    " + "  ".join(f"{time:5.1f}" for time in flowing.time.tolist()))
+print("unit " + " ".join(f"{unit:5d}" for unit in flowing.unit.tolist()))
+print("ms   " + " ".join(f"{time:5.1f}" for time in flowing.time.tolist()))
 
 # %% [markdown]
 # What a state at some moment is worth for the last states can be had by starting there. This makes the adjoint visible.
