@@ -58,7 +58,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown, display
-from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 from myst_nb import glue
 from torch.utils.flop_counter import FlopCounterMode
@@ -503,26 +502,21 @@ record(
     eg_raster_need=float(need.double().mean()),
 )
 
-# %% mystnb={"figure": {"caption": "Who needs a message: the units of a random network over time, sorted by how often they speak, with beta = 3.6. Events and units in the window of the surrogate can pass a gradient on; to the white rest no message is sent.", "name": "fig-eg-need"}, "image": {"alt": "A raster of units by steps: blue events come in runs, with pale blue borders where units are near their threshold, and large white areas between"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Who needs a message: the units of a random network over time, sorted by how often they speak, with beta = 3.6. Events and units in the window of the surrogate can pass a gradient on; to the empty rest no message is sent.", "name": "fig-eg-need"}, "image": {"alt": "A raster of units by steps: blue events come in runs, with pale blue borders where units are near their threshold, and large empty areas between"}} tags=["hide-input"]
 order = kind.eq(2).sum(0).argsort(descending=True, stable=True)
-shades = ["#FFFFFF", PALETTE["sky"], PALETTE["blue"]]
+names = {1: ("in the window", PALETTE["sky"]), 2: ("event", PALETTE["blue"])}
 figure, axis = plt.subplots(figsize=(7.2, 4.4))
-axis.imshow(
-    kind[:, order].T.numpy(),
-    cmap=ListedColormap(shades),
-    vmin=0,
-    vmax=2,
-    aspect="auto",
-    interpolation="nearest",
+for value, (_, shade) in names.items():
+    for row, unit in enumerate(order.tolist()):
+        at = kind[:, unit].eq(value).nonzero().flatten().tolist()
+        spans = [(t - 0.5, 1) for t in at]
+        axis.broken_barh(spans, (row - 0.5, 1), facecolor=shade, linewidth=0)
+axis.set(
+    xlabel="step", ylabel="unit", xlim=(-0.5, steps - 0.5), ylim=(units - 0.5, -0.5)
 )
-axis.set(xlabel="step", ylabel="unit")
 axis.grid(False)
-names = ("silent: no message", "in the window", "event")
-patches = [
-    Patch(facecolor=shade, edgecolor=PALETTE["grey"], label=name)
-    for shade, name in zip(shades, names, strict=True)
-]
-figure.legend(handles=patches, loc="outside upper center", ncols=3)
+patches = [Patch(facecolor=shade, label=name) for name, shade in names.values()]
+figure.legend(handles=patches, loc="outside upper center", ncols=2)
 glue("eg_need", figure)
 plt.close(figure)
 
