@@ -75,7 +75,7 @@ pixel_target: float = 0.05  # of the activity term there
 pixel_strength: float = 0.1  # of it
 sweep_epochs: int = 3  # passes of each network in the sweeps
 sweep_strengths: list[float] = [0.0, 0.1, 1.0, 10.0]  # of the activity term
-sweep_supports: list[float] = [1.0, 2.0, 5.0, 10.0]  # values of beta
+sweep_supports: list[float] = [1.0, 3.0, 10.0]  # values of beta
 eye_images: int = 0  # images seen in a saccade; 0: the recorded full run
 eye_epochs: int = 3  # passes over them
 eye_rate: float = 0.005  # learning rate of all three networks there
@@ -249,7 +249,7 @@ text_recipe = LanguageTraining(
     activity_target=activity_target,
 )
 text_rates = {"EGRU": egru_rate, "GRU": gru_rate, "LSTM": lstm_rate}
-LOOKS = 8  # at the validation words, over a run
+LOOKS = 5  # at the validation words, over a run
 
 
 def recipe_of(name, seed, recipe=text_recipe):
@@ -315,16 +315,18 @@ record(
     eg_lm_macs_dense=egru_runs[0].dense_macs,
     eg_lm_macs_share=mean_of(macs["EGRU"]) / egru_runs[0].dense_macs,
 )
+curves = {
+    name: [
+        [[h["tokens"], h["perplexity"], h["activity"]] for h in history]
+        for _, history in runs
+    ]
+    for name, runs in readers.items()
+}
 keep(
     eg_lm_perplexities=perplexities,
     eg_lm_macs_runs=macs,
-    eg_lm_curves={
-        name: [
-            [[h["tokens"], h["perplexity"], h["activity"]] for h in history]
-            for _, history in runs
-        ]
-        for name, runs in readers.items()
-    },
+    eg_lm_curves=curves,
+    eg_lm_counted=counted,
 )
 print("test perplexity")
 for name, runs in perplexities.items():
@@ -341,34 +343,30 @@ for number, (said, needed, quiet) in enumerate(
         f"{1 - needed:.1%} silent (released formula: {quiet:.1%})"
     )
 
-# %% mystnb={"figure": {"caption": "Left: test perplexity against counted multiply-accumulates of the recurrent layers for a word, a point for each seed; crosses: seeds of the recorded full run, where there is one. Right: perplexity on validation words during training. Dashed: the trigram on the same words. Dotted: the unigram.", "name": "fig-eg-words"}, "image": {"alt": "Left a scatter of three kinds of points, the EGRU to the left of GRU and LSTM; right three falling curves with a dashed and a dotted horizontal line"}} tags=["hide-input"]
-figure, axes = plt.subplots(1, 2, figsize=(8.2, 3.6))
-for name, runs in perplexities.items():
-    color = PALETTE[COLORS[name]]
-    axes[0].plot(np.array(macs[name]) / 1e3, runs, "o", color=color, label=name)
-    earlier = full.get("eg_lm_perplexities", {}).get(name, [])
-    at = np.array(full.get("eg_lm_macs_runs", {}).get(name, [])) / 1e3
-    axes[0].plot(at, earlier, "x", color=color)
-    curve = [[h["perplexity"] for h in history] for _, history in readers[name]]
-    when = [h["tokens"] / 1e3 for h in readers[name][0][1]]
-    axes[1].plot(when, np.mean(curve, 0), "o-", ms=3, color=color, label=name)
-for axis in axes:
-    for name, line in {"trigram": "--", "unigram": ":"}.items():
-        axis.axhline(
-            counted[name],
-            color=PALETTE[COLORS[name]],
-            linestyle=line,
-            linewidth=1.2,
-            label=name,
-        )
-axes[0].set(xlabel="multiply-accumulates for a word (thousands)", xlim=0)
-axes[0].set(ylabel="test perplexity")
-axes[1].set(xlabel="words read (thousands)", ylabel="validation perplexity")
-axes[1].set(yscale="log")
-axes[1].yaxis.set_minor_formatter(plt.NullFormatter())
-ticks = [t for t in (50, 100, 200, 400, 800) if t >= 0.5 * counted["trigram"]]
-axes[1].set_yticks(ticks, [str(t) for t in ticks])
-axes[0].legend(fontsize="small", loc="best")
+# %% mystnb={"figure": {"caption": "Left: test perplexity against counted multiply-accumulates of the recurrent layers for a word, a point for each seed. Right: perplexity on validation words during training, mean over seeds. Dashed: the trigram on the same words. Dotted: the unigram. The second row, where there is one, is the recorded full run, with more words.", "name": "fig-eg-words"}, "image": {"alt": "Left a scatter of three kinds of points, the EGRU to the left of GRU and LSTM; right three falling curves with a dashed and a dotted horizontal line"}} tags=["hide-input"]
+runs_shown = [(perplexities, macs, curves, counted)]
+if "eg_lm_curves" in full:
+    names = ("eg_lm_perplexities", "eg_lm_macs_runs", "eg_lm_curves", "eg_lm_counted")
+    runs_shown.append(tuple(full[name] for name in names))
+figure, grid = plt.subplots(
+    len(runs_shown), 2, figsize=(8.2, 3.6 * len(runs_shown)), squeeze=False
+)
+for axes, (found, spent, seen, anchors) in zip(grid, runs_shown, strict=True):
+    for name, runs in found.items():
+        color = PALETTE[COLORS[name]]
+        at = np.array(spent[name]) / 1e3
+        axes[0].plot(at, runs, "o", color=color, label=name)
+        read_words, curve, _ = np.mean(seen[name], 0).T
+        axes[1].plot(read_words / 1e3, curve, "o-", ms=3, color=color, label=name)
+    for axis in axes:
+        for name, line in {"trigram": "--", "unigram": ":"}.items():
+            color = PALETTE[COLORS[name]]
+            axis.axhline(anchors[name], color=color, ls=line, lw=1.2, label=name)
+    most = max(max(its) for its in spent.values()) / 1e3
+    axes[0].set(xlim=(0, 1.15 * most), ylabel="test perplexity")
+    axes[0].set(xlabel="multiply-accumulates for a word (thousands)")
+    axes[1].set(xlabel="words read (thousands)", ylabel="validation perplexity")
+    axes[0].legend(fontsize="small", loc="center left")
 plt.show()
 
 # %% [markdown]
@@ -459,7 +457,7 @@ def limits_for(model, words, activities):
     return limits
 
 
-calibration = held_out[:5_000]
+calibration = held_out[:20_000]
 posthoc, posthoc_activity, unchanged = [], [], []
 for (model, _), result in zip(readers["GRU"], egru_runs, strict=True):
     limits = limits_for(model, calibration, result.activity)
@@ -623,21 +621,26 @@ for order, by_name in full.get("eg_pixel_right", {}).items():
     for name, right in by_name.items():
         print(f"{order:12} {name:5} full run  {listed(100 * np.array(right))}")
 
-# %% mystnb={"figure": {"caption": "Activity over time within an image: share of units that speak at each pixel, mean over the test images, in the orders that this run read. Grey, right axis: mean brightness of the pixel.", "name": "fig-eg-pixels"}, "image": {"alt": "A curve of activity over the steps of an image, above a grey curve of brightness that rises and falls once a row"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Activity over time within an image: share of units that speak at each pixel, mean over the test images and seeds. Dashed: target of the activity term. Grey, right axis: mean brightness of the pixel. Further panels, where there are any, are the recorded full run, in both orders.", "name": "fig-eg-pixels"}, "image": {"alt": "A curve of activity over the steps of an image, above a grey curve of brightness that rises and falls once a row"}} tags=["hide-input"]
+panels = [(f"{order}", steps, True) for order, steps in pixel_steps.items()]
+for order, steps in full.get("eg_pixel_by_step", {}).items():
+    panels.append((f"{order}, full run", steps, False))
 figure, axes = plt.subplots(
-    len(pixel_orders), 1, figsize=(7.2, 2.9 * len(pixel_orders)), squeeze=False
+    len(panels), 1, figsize=(7.2, 2.9 * len(panels)), squeeze=False
 )
-for axis, order in zip(axes[:, 0], pixel_orders, strict=True):
-    bright = axis.twinx()
-    bright.plot(np.mean(pixels("test", order), 0)[:, 0], color=PALETTE["grey"], lw=1)
-    bright.set(ylabel="brightness", ylim=0)
-    bright.grid(visible=False)
-    axis.plot(100 * pixel_steps[order], color=PALETTE["blue"])
-    axis.axhline(100 * pixel_target, color=PALETTE["vermilion"], linestyle="--", lw=1)
-    axis.set(xlabel=f"pixel, in {order.replace('_', ' ')} order", ylim=0)
+for axis, (order, steps, here) in zip(axes[:, 0], panels, strict=True):
+    if here:
+        bright = axis.twinx()
+        values = np.mean(pixels("test", order), 0)[:, 0]
+        bright.plot(values, color=PALETTE["grey"], lw=1)
+        bright.set(ylabel="brightness", ylim=0)
+        bright.grid(visible=False)
+        axis.set_zorder(bright.get_zorder() + 1)
+        axis.patch.set_visible(False)
+    axis.plot(100 * np.array(steps), color=PALETTE["blue"])
+    axis.axhline(100 * pixel_target, color=PALETTE["vermilion"], ls="--", lw=1)
+    axis.set(xlabel=f"pixel, order: {order.replace('_', ' ')}", ylim=0)
     axis.set(ylabel="units that speak (%)")
-    axis.set_zorder(bright.get_zorder() + 1)
-    axis.patch.set_visible(False)
 plt.show()
 
 # %% [markdown]
@@ -922,15 +925,13 @@ record(
     eg_davis_share=work.mean() / (3 * WATCHERS * (n_inputs + WATCHERS)),
 )
 
-# %% mystnb={"figure": {"caption": "A recording of an event camera through an untrained EGRU: events of each frame (grey, right axis) and multiply-accumulates that the kernels counted in it.", "name": "fig-eg-davis"}, "image": {"alt": "Two curves over two seconds that rise and fall together"}} tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(7.2, 3.0))
-when = (np.arange(len(rate)) + 0.5) * frame_time / 1e6
-axis.plot(when, work / 1e3, color=PALETTE["blue"])
-axis.set(xlabel="time (s)", ylabel="multiply-accumulates\n(thousands)", ylim=0)
-other = axis.twinx()
-other.plot(when, rate, "--", color=PALETTE["grey"], lw=1)
-other.set(ylabel="events in a frame", ylim=0)
-other.grid(visible=False)
+# %% mystnb={"figure": {"caption": "A recording of an event camera through an untrained EGRU, frame by frame: multiply-accumulates that the kernels counted against events of the frame. Line: 3 H for each event.", "name": "fig-eg-davis"}, "image": {"alt": "A narrow cloud of points along a rising line, bending slightly below it where there are many events"}} tags=["hide-input"]
+figure, axis = plt.subplots(figsize=(5.6, 3.4))
+axis.plot(rate, work / 1e3, "o", ms=3, alpha=0.5, color=PALETTE["blue"])
+ends = np.array([0, rate.max()])
+axis.plot(ends, 3 * WATCHERS * ends / 1e3, "--", color=PALETTE["grey"], lw=1.2)
+axis.set(xlabel="events in a frame", xlim=0, ylim=0)
+axis.set(ylabel="multiply-accumulates\n(thousands)")
 plt.show()
 
 # %% [markdown]
@@ -962,6 +963,7 @@ ABLATIONS = {  # changes of the model, changes of the recipe
     "γ = 0.7": ({"surrogate_dampening": 0.7}, {}),
     "β = 3.6": ({"surrogate_support": 3.6}, {}),
     "β₁ = 0.9": ({}, {"beta1": 0.9}),
+    "activity term, 10": ({}, {"activity_strength": 10.0, "activity_target": 0.2}),
 }
 
 
