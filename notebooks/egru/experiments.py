@@ -44,7 +44,7 @@ threshold_trainable: bool = True  # or as drawn
 text_set: str = "state_of_the_union"  # or penn_treebank, wikitext2: your own copy
 vocabulary: int = 2000  # words, most frequent first; all others are <unk>
 train_words: int = 60000  # of the training text; 0: all of it
-test_words: int = 20000  # of the other two parts; 0: all of them
+test_words: int = 10000  # of the other two parts; 0: all of them
 embedding: int = 64  # size of a word's vector, and of the last layer
 hidden_size: int = 96  # units of the layers before the last
 layers: int = 2  # layers of the word models
@@ -203,6 +203,12 @@ def listed(runs, form=".1f"):
 # Rare words are read as `<unk>`, and the fewer words there are the easier is the next one. Perplexities of this run are
 # comparable with each other and with none of another vocabulary.
 # ```
+#
+# ```{margin} Recipes
+# Thresholds, surrogate and learning rate of the EGRU, and the rate of the LSTM, come from a search with the models of the
+# full profile. The GRU's was not searched: there it takes the LSTM's. In this short run all three learn at the EGRU's rate.
+# All have Adam's $\beta_1 = 0$, as the released EGRUs.
+# ```
 
 # %%
 corpus = load_text(text_set, words=vocabulary)
@@ -253,7 +259,7 @@ LOOKS = 5  # at the validation words, over a run
 
 
 def recipe_of(name, seed, recipe=text_recipe):
-    """The recipe of a network: learning rate, seed, and an activity term for events."""
+    """The recipe of a network: its rate, a seed, and a term for events."""
     strength = activity_strength if name == "EGRU" else 0.0
     rate = text_rates[name]
     return replace(recipe, lr=rate, seed=seed, activity_strength=strength)
@@ -383,17 +389,20 @@ plt.show()
 # these are dense.
 #
 # Going back, {glue:text}`eg_lm_backward:.1%` of the units of a step need no message. The released script reports another
-# number under that name, the share of units whose state *after* the reset is far from the threshold, which counts units far
-# above it as silent although they spoke: {glue:text}`eg_lm_backward_released:.1%` here.
+# number under that name, the share of units whose state *after* the reset is far from the threshold. It counts units far
+# above as silent although they spoke ([method](method.ipynb)), and what spoke and was then reset as if it had been far below:
+# {glue:text}`eg_lm_backward_released:.1%` here.
 #
-# What the paper reports, for comparison of kind and not of size: other data, other scale.
+# What others quote from the paper, for comparison of kind and not of size. It is other data at another scale, and every
+# number is from a secondary source.
 #
-# | | perplexity | silent units | silent messages back | source |
-# |---|---|---|---|---|
-# | EGRU, 1350 units | 57.2 | 79.7 % | 42-46 % | secondary |
-# | EGRU, 2000 units | 57.0 | 84.8 % | | secondary |
-# | GRU, 1350 units | 66.3 | 0 | 0 | secondary |
-# | AWD-LSTM | 57.3 | 0 | 0 | secondary |
+# | Penn Treebank, test | perplexity | units silent | messages back silent |
+# |---|---|---|---|
+# | EGRU, 1350 units | 57.2 | 79.7 % | |
+# | EGRU, 2000 units | 57.0 | 84.8 % | |
+# | EGRU, language modelling | | | 42-46 % |
+# | GRU, 1350 units | 66.3 | | 0 |
+# | AWD-LSTM | 57.3 | | |
 #
 # ```{margin} Penn Treebank
 # The table is of the Penn Treebank, which cannot be shared. With your own copy set `text_set` to `penn_treebank` and
@@ -409,78 +418,116 @@ plt.show()
 # With a limit of zero it is the GRU that was trained.
 
 
+# %%
+def silenced(layer, y, limit):
+    """What a GRU layer says if only what exceeds a limit is said."""
+    kernel, recurrent, bias, recurrent_bias = layer.parameters()
+    given = functional.linear(y.transpose(0, 1), kernel, bias)
+    size = recurrent.shape[1]
+    state = said = given.new_zeros(len(y), size)
+    out = []
+    for now in given:
+        heard = functional.linear(said, recurrent, recurrent_bias)
+        gates = torch.sigmoid(now[:, : 2 * size] + heard[:, : 2 * size])
+        r, z = gates.chunk(2, 1)
+        n = torch.tanh(now[:, 2 * size :] + r * heard[:, 2 * size :])
+        state = n + z * (state - n)
+        said = state * (state.abs() > limit)
+        out.append(said)
+    return torch.stack(out, 1)
+
+
 # %% tags=["hide-input"]
+PIECES = 32  # of a text that are read at once
+
+
+def pieces_of(model, words):
+    """Vectors of the words, (piece, time, embedding), and the words that follow."""
+    steps = (len(words) - 1) // PIECES
+    text = torch.as_tensor(words[: PIECES * steps + 1]).long()
+    begun = text[:-1].view(PIECES, steps)
+    return functional.embedding(begun, model.embedding), text[1:]
+
+
+def share(y):
+    return float((y != 0).double().mean())
+
+
 @torch.no_grad()
-def spoken(model, words, limits):
-    """Loss of a GRU whose units say only what exceeds a limit, and what they say.
-
-    Fewer limits than layers: only so many layers are run, and there is no loss.
-    """
-    rows = 32
-    steps = (len(words) - 1) // rows
-    text = torch.as_tensor(words[: rows * steps + 1]).long()
-    y = functional.embedding(text[:-1].view(rows, steps), model.embedding)
-    shares = []
-    for layer, limit in zip(model.recurrent.layers, limits, strict=False):
-        kernel, recurrent, bias, recurrent_bias = layer.parameters()
-        given = functional.linear(y, kernel, bias)
-        state = said = given.new_zeros(rows, recurrent.shape[1])
-        out = []
-        for t in range(steps):
-            heard = functional.linear(said, recurrent, recurrent_bias)
-            r, z, n = given[:, t].chunk(3, 1)
-            r_heard, z_heard, n_heard = heard.chunk(3, 1)
-            z = torch.sigmoid(z + z_heard)
-            n = torch.tanh(n + torch.sigmoid(r + r_heard) * n_heard)
-            state = z * state + (1 - z) * n
-            said = state * (state.abs() > limit)
-            out.append(said)
-        y = torch.stack(out, 1)
-        shares.append(float((y != 0).double().mean()))
-    if len(shares) < len(model.recurrent.layers):
-        return None, shares
-    answers = text[1:].view(rows, steps).flatten()
-    loss = vocabulary_loss(y.flatten(0, 1), model.embedding, model.bias, answers)
-    return float(loss), shares
-
-
 def limits_for(model, words, activities):
     """The limit of each layer with which it says so much, by bisection."""
+    y, _ = pieces_of(model, words)
     limits = []
-    for wanted in activities:
+    for layer, wanted in zip(model.recurrent.layers, activities, strict=True):
         low, high = 0.0, 1.0  # states of a GRU are between -1 and 1
         for _ in range(12):
             middle = (low + high) / 2
-            said = spoken(model, words, [*limits, middle])[1][-1]
-            low, high = (middle, high) if said > wanted else (low, middle)
-        limits.append((low + high) / 2)
+            too_much = share(silenced(layer, y, middle)) > wanted
+            low, high = (middle, high) if too_much else (low, middle)
+        y = silenced(layer, y, high)
+        limits.append(high)
     return limits
 
 
-calibration = held_out[:20_000]
-posthoc, posthoc_activity, unchanged = [], [], []
+@torch.no_grad()
+def spoken(model, words, limits):
+    """Loss of the silenced GRU, and the activity of all its units."""
+    y, answers = pieces_of(model, words)
+    shares = []
+    for layer, limit in zip(model.recurrent.layers, limits, strict=True):
+        y = silenced(layer, y, limit)
+        shares.append(share(y))
+    loss = vocabulary_loss(y.flatten(0, 1), model.embedding, model.bias, answers)
+    return float(loss), float(np.dot(shares, unit_shares))
+
+
+calibration = held_out[:50_000]
+posthoc, unchanged = [], []
 for (model, _), result in zip(readers["GRU"], egru_runs, strict=True):
-    limits = limits_for(model, calibration, result.activity)
-    loss, shares = spoken(model, unseen, limits)
-    posthoc.append(float(np.exp(loss)))
-    posthoc_activity.append(float(np.dot(shares, unit_shares)))
-    whole = 32 * ((len(calibration) - 1) // 32) + 1
-    same = evaluate(model, calibration[:whole]).loss
-    unchanged.append(abs(spoken(model, calibration, [0.0] * layers)[0] - same))
+    posthoc.append(
+        spoken(model, unseen, limits_for(model, calibration, result.activity))
+    )
+    whole = unseen[: PIECES * ((len(unseen) - 1) // PIECES) + 1]
+    as_trained = evaluate(model, whole).loss
+    unchanged.append(abs(spoken(model, whole, [0.0] * layers)[0] - as_trained))
+LIMITS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+levels = [spoken(readers["GRU"][0][0], unseen, [limit] * layers) for limit in LIMITS]
 
 # %%
+posthoc_loss, posthoc_activity = np.transpose(posthoc)
 record(
-    eg_posthoc=mean_of(posthoc),
-    eg_posthoc_activity=mean_of(posthoc_activity),
-    eg_posthoc_worse=mean_of(posthoc) / lm_egru,
+    eg_posthoc=np.exp(posthoc_loss).mean(),
+    eg_posthoc_activity=posthoc_activity.mean(),
+    eg_posthoc_worse=np.exp(posthoc_loss).mean() / lm_egru,
     eg_posthoc_limit=bound(max(unchanged), floor=1e-4),
 )
 
+# %% mystnb={"figure": {"caption": "Perplexity against activity. Line: the trained GRU of the first seed with one limit for all layers, from none to 0.3. Diamonds: limits such that each layer is as active as the EGRU's. Blue: the EGRU, which was trained that way.", "name": "fig-eg-posthoc"}, "image": {"alt": "A curve that rises steeply to the left, where less is said, with a diamond near it; the point of the EGRU is far below the curve at its activity"}} tags=["hide-input"]
+figure, axis = plt.subplots(figsize=(6.0, 3.4))
+losses, said = np.transpose(levels)
+axis.plot(100 * said, np.exp(losses), "o-", color=PALETTE["orange"], label="GRU")
+values = np.exp(posthoc_loss)
+label = "GRU, as active as the EGRU"
+axis.plot(
+    100 * posthoc_activity, values, "D", color=PALETTE["vermilion"], label=label
+)
+at = [100 * r.mean_activity for r in egru_runs]
+axis.plot(at, perplexities["EGRU"], "o", color=PALETTE["blue"], label="EGRU")
+axis.axhline(
+    counted["unigram"], color=PALETTE["grey"], ls=":", lw=1.2, label="unigram"
+)
+axis.set(xlabel="units that speak (%)", ylabel="test perplexity", xlim=(0, 105))
+axis.set(yscale="log")
+axis.yaxis.set_major_formatter(plt.ScalarFormatter())
+axis.yaxis.set_minor_formatter(plt.NullFormatter())
+axis.legend()
+plt.show()
+
 # %% [markdown]
 # At an activity of {glue:text}`eg_posthoc_activity:.1%` the silenced GRU has a perplexity of {glue:text}`eg_posthoc:.1f`,
-# {glue:text}`eg_posthoc_worse:.2f` times that of the EGRU; without limits its loss differs from the GRU's by at most
-# {glue:text}`eg_posthoc_limit:.0e`. What this says depends on the activity: the more the EGRU talks, the less is taken from
-# the GRU.
+# {glue:text}`eg_posthoc_worse:.2f` times that of the EGRU; without limits its loss differs from the trained GRU's by less
+# than {glue:text}`eg_posthoc_limit:.0e`. What this says depends on the activity: the more the EGRU talks, the less is taken
+# from the GRU, which is the better of the two as long as it may say nearly everything.
 #
 # ## Pixel by pixel
 #
@@ -499,7 +546,7 @@ show_code(target_term)
 # leave out what is beyond the image. How the released code does that we do not know.
 # ```
 #
-# The recorded full run also reads the pixels in an order that tears neighbours apart.
+# The full profile also reads the pixels in an order that tears neighbours apart.
 
 
 # %% tags=["hide-input"]
@@ -560,7 +607,7 @@ def look(model, sequences, labels, epochs, seed, what, rate=pixel_rate):
 
 @torch.no_grad()
 def doing(model, sequences, size=64):
-    """What an EGRU does on sequences of one length: activity by step, and need share."""
+    """What an EGRU does on sequences: activity by step, and need share."""
     said, needed = [], []
     for first in range(0, len(sequences), size):
         some = model.collate(sequences[first : first + size])
@@ -646,10 +693,11 @@ plt.show()
 # %% [markdown]
 # After {glue:text}`eg_pixel_steps` pixels of each of {glue:text}`eg_pixel_images:,` training images the EGRU gets
 # {glue:text}`eg_pixel_egru:.1%` of the test images right, the GRU {glue:text}`eg_pixel_gru:.1%`, the LSTM
-# {glue:text}`eg_pixel_lstm:.1%`, all with {glue:text}`eg_pixel_units` units and one learning rate that was not searched for
-# any of them. In a step {glue:text}`eg_pixel_activity:.1%` of the EGRU's units speak (the dashed line is the target of its
-# term), and {glue:text}`eg_pixel_need:.1%` can pass a gradient. The paper, on sequential MNIST with 590 units: 98.3 % at
-# 72.1 % of units silent (secondary source; other data, other scale).
+# {glue:text}`eg_pixel_lstm:.1%`, all with {glue:text}`eg_pixel_units` units. The learning rate is one for all three, from a
+# handful of trials that looked at the same test images: these numbers say that all of them learn, and rank none. In a step
+# {glue:text}`eg_pixel_activity:.1%` of the EGRU's units speak (the dashed line is the target of its term), and
+# {glue:text}`eg_pixel_need:.1%` can pass a gradient. The paper, on sequential MNIST with 590 units: 98.3 % at 72.1 % of units
+# silent (secondary source; other data, other scale).
 #
 # ## How much silence can be asked for?
 #
@@ -674,7 +722,7 @@ def gradient_norm(model):
 
 
 def swept(**change):
-    """Accuracy, activity, need share and gradient norm of an EGRU, a row for each seed."""
+    """Accuracy, activity, need share, norm of the gradient; a row for each seed."""
     rows = []
     for seed in seeds:
         options = {"strength": 0.0, "support": surrogate_support} | change
@@ -785,10 +833,10 @@ plt.show()
 #
 # ## What a camera of events sees
 #
-# The paper's third task are gestures seen by an event camera. We have no such recordings that could be shared, and look at
-# two things instead. First, images of MNIST during one {term}`saccade` (real images, simulated events), as frames of counts:
-# the input itself is events, so that the first layer, too, reads only the rows of pixels that changed. The answer is read
-# from the mean trace, as the released code reads gestures.
+# One task of the paper is to tell gestures seen by an event camera. We have no such recordings that could be shared, and
+# look at two things instead. First, images of MNIST during one {term}`saccade` (real images, simulated events), as frames of
+# counts: the input itself is events, so that the first layer, too, reads only the rows of pixels that changed. The answer is
+# read from the mean trace, as the released code reads gestures.
 
 
 # %% tags=["hide-input"]
@@ -829,7 +877,7 @@ def eye_model(name, seed):
 
 @torch.no_grad()
 def eye_work(model, frames):
-    """Counted multiply-accumulates for a frame, and what a dense network would need."""
+    """Counted multiply-accumulates for a frame, and those of a dense network."""
     some = model.collate(frames)
     (layer,) = model.run(*some.inputs).layers
     spent = layer.operations().multiply_accumulates
@@ -882,8 +930,8 @@ if eye_macs:
 
 # %% [markdown]
 # Second, a real event camera: the recording of a DAVIS346, in frames of {glue:text}`eg_davis_frame:.0f` ms, an input for each
-# pixel and polarity. It has no labels, so the network is untrained and small, {glue:text}`eg_davis_units` units; what is asked
-# is only whether the work follows what happens.
+# pixel and polarity. It has no labels, so the network is untrained and small, {glue:text}`eg_davis_units` units; what is
+# asked is only whether the work follows what happens.
 
 # %%
 recording = load_davis_recording()
@@ -937,8 +985,9 @@ plt.show()
 # %% [markdown]
 # In {glue:text}`eg_davis_frames` frames with {glue:text}`eg_davis_events:,` events the counted work follows the events (rank
 # correlation {glue:text}`eg_davis_rank:.3f`); it is {glue:text}`eg_davis_share:.2%` of what reading every weight would be,
-# and exactly $3H$ for each pixel that changed and each unit that spoke (operations miscounted:
-# {glue:text}`eg_davis_miscounted`). The paper reports 97.8 % on the gestures of DVS128 with 4.8 million parameters (secondary
+# and exactly $3H$ for each input that had an event and each unit that spoke (operations miscounted:
+# {glue:text}`eg_davis_miscounted`). Where a pixel sends twice within a frame it is read once: that bends the cloud below the
+# line. The paper reports 97.8 % on the gestures of DVS128 with 4.8 million parameters (secondary
 # source; other data, other scale); nothing on this page is to be compared with that.
 #
 # ## What matters of the details
@@ -999,5 +1048,5 @@ for name, runs in ablation_runs.items():
 #
 # The counts are exact in training, too: what the kernels did is $3H$ for each event, and a need set that is smaller than the
 # layer. How many events there are is what a network learns under its thresholds, its surrogate and, if there is one, its
-# activity term; it is no property of the cell. The numbers of a short run say that it learns, what it costs and what is
-# saved; the comparison with GRU and LSTM is a matter of the full profile.
+# activity term; it is no property of the cell. A short run says that it learns, what is saved, and that in so few words it
+# is behind a GRU of its size. Whether it stays there is a question for the full profile, which is not recorded yet.
