@@ -771,19 +771,19 @@ record(
     eg_support_right_narrowest=support_right[-1],
 )
 keep(
-    eg_sweep_strengths={"at": sweep_strengths, "runs": by_strength},
-    eg_sweep_supports={"at": sweep_supports, "runs": by_support},
+    eg_sweep_strengths=by_strength,
+    eg_sweep_supports=by_support,
 )
 
 # %% mystnb={"figure": {"caption": "Activity (blue) and accuracy (orange) of EGRUs that were trained with an activity term of several strengths. Crosses: seeds of the recorded full run, where there is one.", "name": "fig-eg-strengths"}, "image": {"alt": "Two falling curves against strength; activity falls first, accuracy follows"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.2))
-known = full.get("eg_sweep_strengths", {"at": [], "runs": {}})
+known = full.get("eg_sweep_strengths", {})
 for column, name, color in ((1, "activity", "blue"), (0, "accuracy", "orange")):
     values = 100 * np.mean([np.array(r)[:, column] for r in by_strength.values()], 1)
     axis.plot(sweep_strengths, values, "o-", color=PALETTE[color], label=name)
-    for strength, runs in zip(known["at"], known["runs"].values(), strict=True):
+    for strength, runs in known.items():
         marks = 100 * np.array(runs)[:, column]
-        axis.plot([strength] * len(marks), marks, "x", color=PALETTE[color])
+        axis.plot([float(strength)] * len(marks), marks, "x", color=PALETTE[color])
 least = min(s for s in sweep_strengths if s > 0)
 axis.set_xscale("symlog", linthresh=least)
 axis.set_xticks(sweep_strengths, [f"{s:g}" for s in sweep_strengths])
@@ -804,7 +804,7 @@ plt.show()
 
 # %% mystnb={"figure": {"caption": "Need share, norm of the gradient on the first test images, and accuracy after training with several inverse half-widths of the surrogate's window; its height is the same. Crosses: seeds of the recorded full run, where there is one.", "name": "fig-eg-supports"}, "image": {"alt": "Three panels with a curve each against the inverse width of the window"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(8.2, 2.9))
-known = full.get("eg_sweep_supports", {"at": [], "runs": {}})
+known = full.get("eg_sweep_supports", {})
 panels = (
     (2, 100, "need share (%)", "blue"),
     (3, 1, "gradient norm", "purple"),
@@ -815,9 +815,9 @@ for axis, (column, scale, name, color) in zip(axes, panels, strict=True):
         scale * np.array(runs)[:, column].mean() for runs in by_support.values()
     ]
     axis.plot(sweep_supports, values, "o-", color=PALETTE[color])
-    for beta, runs in zip(known["at"], known["runs"].values(), strict=True):
+    for beta, runs in known.items():
         marks = scale * np.array(runs)[:, column]
-        axis.plot([beta] * len(marks), marks, "x", color=PALETTE[color])
+        axis.plot([float(beta)] * len(marks), marks, "x", color=PALETTE[color])
     axis.set(xlabel="β", ylabel=name, ylim=0, xscale="log")
     axis.set_xticks(sweep_supports, [f"{beta:g}" for beta in sweep_supports])
     axis.minorticks_off()
