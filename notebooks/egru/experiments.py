@@ -572,23 +572,27 @@ def pixels(part, order):
     return list((flat / brightest).astype(np.float32))
 
 
+def event_options(support=surrogate_support):
+    """What the parameters above ask of an EGRU on pixels and frames."""
+    return {
+        "threshold": partial(
+            SigmoidThreshold,
+            mean=threshold_init,
+            std=threshold_spread,
+            trainable=threshold_trainable,
+        ),
+        "reset": reset,
+        "reset_gate": reset_gate,
+        "surrogate_support": support,
+        "surrogate_dampening": surrogate_dampening,
+    }
+
+
 def pixel_model(name, seed, support=surrogate_support, strength=pixel_strength):
     options = {}
     if name == "EGRU":
-        options = {
-            "threshold": partial(
-                SigmoidThreshold,
-                mean=threshold_init,
-                std=threshold_spread,
-                trainable=threshold_trainable,
-            ),
-            "reset": reset,
-            "reset_gate": reset_gate,
-            "surrogate_support": support,
-            "surrogate_dampening": surrogate_dampening,
-            "activity_target": pixel_target,
-            "activity_strength": strength,
-        }
+        term = {"activity_target": pixel_target, "activity_strength": strength}
+        options = event_options(support) | term
     return SequenceClassifier(
         1, pixel_units, 10, cell=name.lower(), generator=generator(seed), **options
     )
@@ -852,27 +856,10 @@ EYE_TOKENS = 2 * 34 * 34
 
 
 def eye_model(name, seed):
-    options = {}
+    options = {"cell": name.lower(), "readout": "mean", "generator": generator(seed)}
     if name == "EGRU":
-        options = {
-            "event_input": True,
-            "threshold": partial(
-                SigmoidThreshold, mean=threshold_init, std=threshold_spread
-            ),
-            "reset": reset,
-            "reset_gate": reset_gate,
-            "surrogate_support": surrogate_support,
-            "surrogate_dampening": surrogate_dampening,
-        }
-    return SequenceClassifier(
-        EYE_TOKENS,
-        pixel_units,
-        10,
-        cell=name.lower(),
-        readout="mean",
-        generator=generator(seed),
-        **options,
-    )
+        options |= event_options() | {"event_input": True}
+    return SequenceClassifier(EYE_TOKENS, pixel_units, 10, **options)
 
 
 @torch.no_grad()
@@ -946,10 +933,8 @@ watcher = EGRU(
     WATCHERS,
     batch_first=True,
     event_input=True,
-    threshold=partial(SigmoidThreshold, mean=threshold_init, std=threshold_spread),
-    reset=reset,
-    reset_gate=reset_gate,
     generator=generator(seeds[0]),
+    **event_options(),
 )
 state, work, by_hand = None, [], []
 with torch.no_grad():
