@@ -389,14 +389,14 @@ plt.show()
 # these are dense.
 #
 # Going back, {glue:text}`eg_lm_backward:.1%` of the units of a step need no message. The released script reports another
-# number under that name, the share of units whose state *after* the reset is far from the threshold. It counts units far
-# above as silent although they spoke ([method](method.ipynb)), and what spoke and was then reset as if it had been far below:
+# number under that name, the share of units whose state *after* the reset is far from the threshold: a unit that spoke is
+# judged by what the reset left of it, and one that is far above counts as silent ([method](method.ipynb)). That would be
 # {glue:text}`eg_lm_backward_released:.1%` here.
 #
 # What others quote from the paper, for comparison of kind and not of size. It is other data at another scale, and every
 # number is from a secondary source.
 #
-# | Penn Treebank, test | perplexity | units silent | messages back silent |
+# | | perplexity, Penn Treebank | units silent | messages back silent |
 # |---|---|---|---|
 # | EGRU, 1350 units | 57.2 | 79.7 % | |
 # | EGRU, 2000 units | 57.0 | 84.8 % | |
@@ -700,8 +700,8 @@ plt.show()
 # {glue:text}`eg_pixel_lstm:.1%`, all with {glue:text}`eg_pixel_units` units. The learning rate is one for all three, from a
 # handful of trials that looked at the same test images: these numbers say that all of them learn, and rank none. In a step
 # {glue:text}`eg_pixel_activity:.1%` of the EGRU's units speak (the dashed line is the target of its term), and
-# {glue:text}`eg_pixel_need:.1%` can pass a gradient. The paper, on sequential MNIST with 590 units: 98.3 % at 72.1 % of units
-# silent (secondary source; other data, other scale).
+# {glue:text}`eg_pixel_need:.1%` can pass a gradient. The paper's result on sequential MNIST with 590 units is quoted as
+# 98.3 % right with 72.1 % of units silent (secondary source; other data, other scale).
 #
 # ## How much silence can be asked for?
 #
@@ -972,8 +972,8 @@ plt.show()
 # correlation {glue:text}`eg_davis_rank:.3f`); it is {glue:text}`eg_davis_share:.2%` of what reading every weight would be,
 # and exactly $3H$ for each input that had an event and each unit that spoke (operations miscounted:
 # {glue:text}`eg_davis_miscounted`). Where a pixel sends twice within a frame it is read once: that bends the cloud below the
-# line. The paper reports 97.8 % on the gestures of DVS128 with 4.8 million parameters (secondary
-# source; other data, other scale); nothing on this page is to be compared with that.
+# line. On the gestures of DVS128 the paper is quoted with 97.8 % and 4.8 million parameters (secondary source; other data,
+# other scale); nothing on this page is to be compared with that.
 #
 # ## What matters of the details
 #
