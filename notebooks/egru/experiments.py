@@ -410,7 +410,7 @@ plt.show()
 # in `eventbook.learning.language_modelling`.
 # ```
 #
-# ### Silence must be learnt
+# ### Must silence be learnt?
 #
 # Is a threshold all there is to it? Take the trained GRU and let its units speak only when the size of their state exceeds a
 # limit, one for each layer, chosen on the validation words such that each layer is as active as the EGRU's. Positive and
