@@ -104,7 +104,6 @@ from eventbook.companion.notebook import (
     keep,
     record,
     recorded,
-    show_code,
     use_theme,
 )
 from eventbook.datasets import (
@@ -120,7 +119,6 @@ from eventbook.learning.language_modelling import (
     train_language_model,
 )
 from eventbook.models.egru import EGRU, SigmoidThreshold
-from eventbook.models.egru.regularisation import activity_target as target_term
 from eventbook.models.language_model import (
     KneserNey,
     LanguageModel,
@@ -544,12 +542,8 @@ plt.show()
 # scikit-learn that takes 64 steps, with MNIST 784. The answer is read from a low-pass trace of what the units said, which
 # still knows something of a unit that spoke ten steps ago; GRU and LSTM are read by the same trace. The EGRU is trained with
 # the term of the released code, {glue:text}`eg_pixel_strength` times the squared distance of its mean activity from
-# {glue:text}`eg_pixel_target`.
-
-# %%
-show_code(target_term)
-
-# %% [markdown]
+# {glue:text}`eg_pixel_target` (`activity_target` in `eventbook.models.egru.regularisation`).
+#
 # ```{margin} Bit reversal
 # The released code permutes pixels by reversing the bits of their number. 784 is no power of two: we reverse ten bits and
 # leave out what is beyond the image. How the released code does that we do not know.
