@@ -898,8 +898,8 @@ record(
 #
 # ```{margin} What a script prints
 # The released script collects the share of silent messages batch by batch, each time the same tensor object, which is
-# written over. Repeated here over {glue:text}`sl_printed_batches` batches, it prints {glue:text}`sl_printed:.4f`, the value of the
-# last; the mean is {glue:text}`sl_printed_mean:.4f`.
+# written over. Repeated here with the share of silent units in {glue:text}`sl_printed_batches` batches, it prints
+# {glue:text}`sl_printed:.4f`, the value of the last; the mean is {glue:text}`sl_printed_mean:.4f`.
 # ```
 
 # %% tags=["hide-input"]
@@ -994,14 +994,14 @@ record(
     sl_efolds_here=folds["the model of this page"],
 )
 
-# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, decay had no time to act.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a hundredth to one"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, decay had no time to act.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a twentieth to one"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7.2, 2.8))
 for place, (name, value) in enumerate(folds.items()):
     shade = PALETTE["blue" if "released" in name else "orange"]
-    axis.plot([1e-3, value], [place, place], color=shade, linewidth=1)
+    axis.plot([1e-2, value], [place, place], color=shade, linewidth=1)
     axis.plot(value, place, "o", color=shade)
 axis.axvline(1, color=PALETTE["grey"], linestyle="--", linewidth=1)
-axis.set(xscale="log", xlabel="e-folds", xlim=(1e-3, 60), ylim=(5.5, -0.5))
+axis.set(xscale="log", xlabel="e-folds", xlim=(1e-2, 60), ylim=(5.5, -0.5))
 axis.set_yticks(range(len(folds)), list(folds))
 axis.grid(axis="y", visible=False)
 plt.show()
