@@ -70,7 +70,6 @@ from eventbook.companion.notebook import PALETTE, bound, record, use_theme
 from eventbook.datasets.text.sets import load_text
 from eventbook.kernels.events import (
     CSRBySource,
-    Operations,
     egru_csr_gradients,
     egru_csr_sequence,
     egru_need,
@@ -1030,8 +1029,7 @@ products = {}
 for density in (0.01, 0.02, 0.05, 0.1, 0.2):
     mask = torch.rand(wide, 3 * wide, generator=generator) < density
     matrix = CSRBySource.from_dense(mask.double(), mask)
-    one = event_csr_counted(said, matrix)[1]
-    products[density] = Operations.of(torch.tensor([*one])[None])
+    _, products[density] = event_csr_counted(said, matrix)
 rows = int((said != 0).sum()) * 3 * wide
 print("density              " + "".join(f"{density:8.2f}" for density in products))
 counted = [p.multiply_accumulates for p in products.values()]
