@@ -59,9 +59,8 @@ def measure_sparsity(
 
     Examples
     --------
-    >>> found = measure_sparsity(nn.GRU(3, 4), torch.ones(5, 2, 3))
-    >>> found.operations.dense == dense_macs(3, [4]) * 10
-    True
+    >>> measure_sparsity(nn.GRU(3, 4), torch.ones(5, 2, 3)).operations.dense  # 10 steps of 12 (3 + 4)
+    840
     """
     if input.ndim != 3:
         raise ValueError(f"input must have three axes, of time, batch and features, got {tuple(input.shape)}")
