@@ -63,8 +63,7 @@ class ConnectionSparsity(NamedTuple):
         Examples
         --------
         >>> layer = nn.Linear(4, 5)
-        >>> with torch.no_grad():
-        ...     _ = layer.weight[0].zero_()
+        >>> layer.weight.data[0] = 0
         >>> ConnectionSparsity.of(layer)
         ConnectionSparsity(zeros=4, weights=20)
         """
