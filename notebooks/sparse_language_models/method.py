@@ -96,7 +96,7 @@ from eventbook.learning.pruning import (
 )
 from eventbook.models.egru import compress
 from eventbook.models.language_model import LanguageModel, LanguageModelConfig
-from eventbook.models.sparsity_metrics import (
+from eventbook.models.sparsity import (
     dense_macs,
     measure_sparsity,
     modelled_macs,
