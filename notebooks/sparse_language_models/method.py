@@ -76,7 +76,7 @@ from eventbook.kernels.events import (
     egru_sequence,
     event_csr_counted,
 )
-from eventbook.kernels.events.compressed_rows import _add, scatter
+from eventbook.kernels.events.compressed_rows import scatter
 from eventbook.kernels.events.egru import RESETS
 from eventbook.learning.language_modelling import (
     RELEASED,
@@ -224,10 +224,10 @@ record(
 # ## Counting exactly
 #
 # In compressed rows only what is there is stored: for source $i$ the weights from `indptr[i]` to `indptr[i + 1]` and their
-# targets. The kernel walks events and their rows, and counts what it did.
+# targets. The kernel walks events, scatters the row of each over what is heard, and counts what it did.
 
 # %%
-show_body(_add, scatter)
+show_body(scatter)
 
 # %% [markdown]
 # So the count should be the sum, over all events, of the lengths of their rows. And the recurrence on compressed rows
