@@ -368,7 +368,7 @@ record(sl_covariance=bound(worst), sl_mask_activity=float(activity.mean()), **fo
 # | weights of the more active half | {glue:text}`sl_density_active:.3f` | {glue:text}`sl_cov_active:.4f` | {glue:text}`sl_ratio_active:.3f` |
 # | weights of the less active half | {glue:text}`sl_density_silent:.3f` | {glue:text}`sl_cov_silent:.4f` | {glue:text}`sl_ratio_silent:.3f` |
 #
-# The identity holds for all four. The rule of the product does not: with masks that prefer active units more is left than
+# At an activity of {glue:text}`sl_mask_activity:.2f` the identity holds for all four. The rule of the product does not: with masks that prefer active units more is left than
 # it says, with masks that avoid them less. Whether a *trained* mask is one of these is a question for an experiment.
 #
 # ### How close is chance?
@@ -725,7 +725,9 @@ plt.show()
 # %% [markdown]
 # At {glue:text}`sl_scope_share:.0%` sparsity of each matrix, what is left of a gate's block goes from
 # {glue:text}`sl_scope_least_matrix:.1%` to {glue:text}`sl_scope_most_matrix:.1%`; of all together, from
-# {glue:text}`sl_scope_least_global:.1%` to {glue:text}`sl_scope_most_global:.1%`. "90 % sparse" names different networks.
+# {glue:text}`sl_scope_least_global:.1%` to {glue:text}`sl_scope_most_global:.1%`, of each layer from
+# {glue:text}`sl_scope_least_layer:.1%` to {glue:text}`sl_scope_most_layer:.1%`, and of each gate from
+# {glue:text}`sl_scope_least_gate:.1%` to {glue:text}`sl_scope_most_gate:.1%`. "90 % sparse" names different networks.
 #
 # The number that goes is exact. A threshold at the $k$-th smallest magnitude is not enough for this: as soon as weights
 # are equal, as quantised ones are, all that are equal to it go, or none. Here are both, on the trained weights and on the
@@ -855,7 +857,8 @@ record(
 )
 
 # %% [markdown]
-# Held masks leave every pruned weight at exactly zero, and nothing of them in Adam's state. With masked gradients
+# Held masks leave every pruned weight at exactly zero, and nothing of them in Adam's state, where momenta that sum to
+# {glue:text}`sl_mask_momentum_before:.1f` had been. With masked gradients
 # alone {glue:text}`sl_mask_gradient_only:.0%` of the pruned weights are back. And there is a second reason to mask gradients
 # as they arrive: {glue:text}`sl_mask_norm:.0%` of the squared norm of the kernels' gradient is that of weights which no longer
 # exist, and clipping by norm would see it.
@@ -1038,7 +1041,8 @@ print("of these, compressed " + "".join(f"{n:8d}" for n in counted))
 record(sl_pay_rows=rows, sl_pay_compressed=counted[3], sl_pay_ratio=rows / counted[3])
 
 # %% [markdown]
-# At a density of a tenth the compressed rows have {glue:text}`sl_pay_ratio:.0f` times fewer products. And what that is worth:
+# At a density of a tenth the compressed rows have {glue:text}`sl_pay_compressed:,` products instead of
+# {glue:text}`sl_pay_rows:,`, {glue:text}`sl_pay_ratio:.0f` times fewer. And what that is worth:
 #
 # ```{figure} ../../book/_generated/measured_events_curves.svg
 # :name: fig-sl-crossover
