@@ -57,7 +57,7 @@ sparsity: float = 0.9  # to which its kernels are pruned
 import ast
 from copy import deepcopy
 from inspect import getsource
-from itertools import product
+from itertools import pairwise, product
 from textwrap import dedent
 
 import matplotlib.pyplot as plt
@@ -66,18 +66,17 @@ import torch
 from IPython.display import Markdown, display
 from myst_nb import glue
 
-from eventbook.companion.notebook import PALETTE, bound, record, show_code, use_theme
+from eventbook.companion.notebook import PALETTE, bound, record, use_theme
 from eventbook.datasets.text.sets import load_text
 from eventbook.kernels.events import (
     CSRBySource,
-    Operations,
     egru_csr_gradients,
     egru_csr_sequence,
     egru_need,
     egru_sequence,
     event_csr_counted,
 )
-from eventbook.kernels.events.csr import _forward
+from eventbook.kernels.events.compressed_rows import scatter
 from eventbook.kernels.events.egru import RESETS
 from eventbook.learning.language_modelling import (
     RELEASED,
@@ -107,10 +106,10 @@ from eventbook.models.sparsity import (
 
 
 def show_body(*functions):
-    """Show what functions do, without signatures and docstrings, wider than a page."""
+    """Show what functions do, without their signatures and docstrings."""
     bodies = []
     for function in functions:
-        code = dedent(getsource(function))
+        code = dedent(getsource(getattr(function, "py_func", function)))
         (node,) = ast.parse(code).body
         first = node.body[ast.get_docstring(node) is not None].lineno
         lines = code.splitlines()[first - 1 :]
@@ -168,14 +167,12 @@ for spoke, shade in ((False, "grey"), (True, "blue")):
             )
             axis.broken_barh(spans, (row - 0.4, 0.8), **look)
 axis.set(xlabel="target", ylabel="source", xlim=(-0.6, 49.6), ylim=(19.6, -0.6))
+axis.set_yticks(range(0, 20, 5))
 axis.grid(False)
 glue("sl_zeros", figure)
 plt.close(figure)
 
 # %% [markdown]
-# ```{glue:figure} sl_zeros
-# ```
-#
 # One product of 100 sources with 300 targets, a fifth of the sources speaking and a quarter of the weights kept,
 # {term}`multiply-accumulates <effective MACs>` as the kernel counts them:
 #
@@ -196,8 +193,12 @@ plt.close(figure)
 #
 # For a whole stack with $G$ gates, input sizes $I_l$, units $H_l$, activities $a_l$ and densities $w_l$:
 #
-# $$\text{dense} = \sum_l G H_l (I_l + H_l), \qquad
-#   \text{modelled} = \sum_l G H_l\,(a_{l-1} w^W_l I_l + a_l w^R_l H_l), \qquad a_0 = 1.$$ (eq-sl-stack)
+# $$
+# \begin{aligned}
+# \text{dense} &= \sum_l G H_l\, (I_l + H_l), \\
+# \text{modelled} &= \sum_l G H_l\, (a_{l-1} w^W_l I_l + a_l w^R_l H_l), \qquad a_0 = 1.
+# \end{aligned}
+# $$ (eq-sl-stack)
 
 # %%
 released = 750, [1350, 1350, 750]
@@ -212,8 +213,8 @@ record(
 )
 
 # %% [markdown]
-# The released stack has {glue:text}`sl_stack_dense:.2f` million dense products for a word, the densely active AWD-LSTM that
-# it is compared with, 400-1150-1150-400 with four gates, {glue:text}`sl_stack_lstm:.2f` million.
+# The released stack has {glue:text}`sl_stack_dense:.2f` million dense products for a word; AWD-LSTM, the densely
+# active model beside it, 400-1150-1150-400 with four gates, has {glue:text}`sl_stack_lstm:.2f` million.
 #
 # ```{margin} None of it is saved in the released code
 # Its kernels are dense, so that neither kind of zero makes anything cheaper: [what speaking
@@ -223,10 +224,10 @@ record(
 # ## Counting exactly
 #
 # In compressed rows only what is there is stored: for source $i$ the weights from `indptr[i]` to `indptr[i + 1]` and their
-# targets. The kernel walks events and their rows, and counts what it did.
+# targets. The kernel walks events, scatters the row of each over what is heard, and counts what it did.
 
 # %%
-show_code(_forward)
+show_body(scatter)
 
 # %% [markdown]
 # So the count should be the sum, over all events, of the lengths of their rows. And the recurrence on compressed rows
@@ -262,51 +263,65 @@ def relative(found, expected):
 
 
 def compare(seed, reset):
-    """Error, events that differ, and operations miscounted, forward and back."""
+    """Compressed rows beside the dense recurrence whose pruned weights are zero."""
     drive, masked, mask, bias, theta = problem(seed)
     matrix = CSRBySource.from_dense(masked, mask)
     own = dict(reset=reset, surrogate_support=3.6)
-    leaf = masked.clone().requires_grad_(), matrix.values.clone().requires_grad_()
-    drives = drive.clone().requires_grad_(), drive.clone().requires_grad_()
-    dense = egru_sequence(drives[0], leaf[0], bias, theta, **own)
-    events = matrix.with_values(leaf[1])
-    sparse = egru_csr_sequence(drives[1], events, bias, theta, **own)
+    ours, theirs = (
+        [leaf.clone().requires_grad_() for leaf in (drive, weights, bias, theta)]
+        for weights in (matrix.values, masked)
+    )
+    dense = egru_sequence(*theirs, **own)
+    rows = matrix.with_values(ours[1])
+    sparse = egru_csr_sequence(ours[0], rows, *ours[2:], **own)
     to_said = torch.randn(dense.output.shape, generator=generator)
-    theirs = torch.autograd.grad((dense.output * to_said).sum(), [leaf[0], drives[0]])
-    ours = torch.autograd.grad((sparse.output * to_said).sum(), [leaf[1], drives[1]])
-    pairs = (
-        (sparse.output, dense.output),
-        (sparse.state, dense.state),
-        (ours[0], theirs[0][mask]),
-        (ours[1], theirs[1]),
-    )
-    length, said = mask.sum(1), (dense.output != 0)[:, :-1]
-    need = egru_need(dense.state, theta, 3.6)[:, :-1]
-    there = drive, matrix, bias, theta
-    _, back = egru_csr_gradients(to_said, *there, **own)
-    counted = sparse.operations().multiply_accumulates, back.multiply_accumulates
-    events_cost = int((said * length).sum())
-    expected = events_cost, events_cost + int((need * length).sum())
-    return (
-        max(relative(*pair) for pair in pairs),
-        int(((sparse.output != 0) != (dense.output != 0)).sum()),
-        [abs(a - b) for a, b in zip(counted, expected, strict=True)],
-        events_cost,
+    to_ours = list(torch.autograd.grad((sparse.output * to_said).sum(), ours))
+    to_theirs = list(torch.autograd.grad((dense.output * to_said).sum(), theirs))
+    to_theirs[1] = to_theirs[1][mask]  # there, pruned weights have a gradient as well
+    same = [(sparse.output, dense.output), (sparse.state, dense.state)]
+    same += zip(to_ours, to_theirs, strict=True)
+    said, need = dense.output != 0, egru_need(dense.state, theta, 3.6)
+    length = mask.sum(1)
+    events, needs = (int((who[:, :-1] * length).sum()) for who in (said, need))
+    given = drive, matrix, bias, theta
+    every = egru_csr_sequence(*given, **own, every_row=True)
+    _, back = egru_csr_gradients(to_said, *given, **own)
+    # Control: the largest weight of the unit that speaks most is forgotten.
+    fewer, busy = mask.clone(), said.sum((0, 1)).argmax()
+    fewer[busy, masked[busy].abs().argmax()] = False
+    forgot = CSRBySource.from_dense(masked, fewer)
+    without = egru_csr_sequence(drive, forgot, bias, theta, **own)
+    return dict(
+        error=max(relative(*pair) for pair in same),
+        events=int(((sparse.output != 0) != said).sum()),
+        forward=abs(sparse.operations().multiply_accumulates - events),
+        backward=abs(back.multiply_accumulates - events - needs),
+        every=abs(
+            every.operations().multiply_accumulates
+            - len(drive) * (steps - 1) * len(matrix.values)
+        ),
+        checked=events,
+        control=relative(without.output, dense.output),
     )
 
 
-checked = [compare(s, r) for s, r in product(check_seeds, RESETS)]
+found = [compare(s, r) for s, r in product(check_seeds, RESETS)]
+checked = {name: [of[name] for of in found] for name in found[0]}
 record(
-    sl_csr=bound(max(error for error, *_ in checked)),
-    sl_csr_events=sum(differ for _, differ, _, _ in checked),
-    sl_macs_forward=sum(wrong[0] for _, _, wrong, _ in checked),
-    sl_macs_backward=sum(wrong[1] for _, _, wrong, _ in checked),
-    sl_macs_checked=sum(cost for *_, cost in checked),
+    sl_csr=bound(max(checked["error"])),
+    sl_csr_forgot=min(checked["control"]),
+    sl_csr_events=sum(checked["events"]),
+    sl_macs_forward=sum(checked["forward"]),
+    sl_macs_backward=sum(checked["backward"]),
+    sl_macs_every=sum(checked["every"]),
+    sl_macs_checked=sum(checked["checked"]),
 )
 
 # %% [markdown]
-# {glue:text}`sl_macs_checked:,` products went into this, of networks under all resets. The two paths agree to rounding and
-# have the same events, and no operation is miscounted in either direction.
+# {glue:text}`sl_macs_checked:,` products went into this, of networks under all resets. The two paths agree to rounding,
+# gradients of inputs, weights, biases and thresholds included. They have the same events, and no operation is miscounted in
+# either direction. Two controls: one weight forgotten changes what is said, and a kernel that is told to read the rows of
+# silent units, too, counts every stored weight in each step.
 #
 # ### What "multiply" means
 #
@@ -353,7 +368,7 @@ record(sl_covariance=bound(worst), sl_mask_activity=float(activity.mean()), **fo
 # | weights of the more active half | {glue:text}`sl_density_active:.3f` | {glue:text}`sl_cov_active:.4f` | {glue:text}`sl_ratio_active:.3f` |
 # | weights of the less active half | {glue:text}`sl_density_silent:.3f` | {glue:text}`sl_cov_silent:.4f` | {glue:text}`sl_ratio_silent:.3f` |
 #
-# The identity holds for all four. The rule of the product does not: with masks that prefer active units more is left than
+# At an activity of {glue:text}`sl_mask_activity:.2f` the identity holds for all four. The rule of the product does not: with masks that prefer active units more is left than
 # it says, with masks that avoid them less. Whether a *trained* mask is one of these is a question for an experiment.
 #
 # ### How close is chance?
@@ -400,7 +415,7 @@ record(
 
 # %%
 def counted_over_rule(share, density, tokens):
-    """Counted products over activity times density times dense ones, and the noise."""
+    """Counted products over those of the rule, and the noise of chance."""
     said = spoken_by(share, tokens, grid_units, generator)
     mask = torch.rand(grid_units, 3 * grid_units, generator=generator) < density
     matrix = CSRBySource.from_dense(mask.double(), mask)
@@ -467,22 +482,25 @@ plt.show()
 kept = masks["random"]
 matrix = CSRBySource.from_dense(kept.double(), kept)
 by_target = CSRBySource.from_dense(kept.double().t().contiguous())
-quiet = said[(said != 0).sum(1) > 0][:1]
-# By target: whatever the input, each target walks its row.
-_, walked = event_csr_counted(torch.ones(1, by_target.sources), by_target)
-_, of_events = event_csr_counted(quiet, matrix)
+one = said[(said != 0).any(1)][:1]
+y, of_events = event_csr_counted(one, matrix)
+heard, looked_at = torch.zeros(3 * units), 0
+for target, (first, last) in enumerate(pairwise(by_target.indptr.tolist())):
+    listed = by_target.indices[first:last].long()
+    heard[target] = one[0, listed] @ by_target.values[first:last]
+    looked_at += len(listed)
 record(
+    sl_rows_same=bound(relative(heard, y[0])),
     sl_rows_stored=len(matrix.values),
-    sl_rows_by_target=walked.multiply_accumulates,
+    sl_rows_by_target=looked_at,
     sl_rows_by_source=of_events.multiply_accumulates,
-    sl_rows_unread=len(matrix.values) - walked.multiply_accumulates,
-    sl_rows_activity=float((quiet != 0).double().mean()),
+    sl_rows_activity=float((one != 0).double().mean()),
     sl_rows_bytes=of_events.bytes_read / of_events.multiply_accumulates,
 )
 
 # %% [markdown]
 # For one token of the recording, at an activity of {glue:text}`sl_rows_activity:.0%`, {glue:text}`sl_rows_by_source:,` of
-# {glue:text}`sl_rows_stored:,` stored weights are read by source, and {glue:text}`sl_rows_by_target:,` by target.
+# {glue:text}`sl_rows_stored:,` stored weights are read by source, and {glue:text}`sl_rows_by_target:,` by target, with the same result.
 #
 # What remains to be paid is knowing where the weights are. Here an entry takes {glue:text}`sl_rows_bytes:.0f` bytes in
 # double precision, eight of them the weight and four its target, and a source takes another eight for where its row begins.
@@ -492,7 +510,7 @@ record(
 
 # %%
 def bytes_of_source(width, density, targets, index=None):
-    """Bytes for a source: dense, with an index for each weight, or with a bit for each."""
+    """Bytes for a source: dense, with an index for each weight, or in bits."""
     kept = density * targets
     if index is None:
         return np.full_like(density, width * targets)
@@ -550,8 +568,8 @@ plt.show()
 
 # %% [markdown]
 # In single precision with targets of 32 bits, compressed rows are smaller below a density of {glue:text}`sl_bytes_even:.2f`;
-# with weights of 8 bits and targets of 16, below {glue:text}`sl_bytes_even_small:.2f`. One bit for each target is smaller
-# than either down to a density of {glue:text}`sl_bytes_crossing:.3f`. The beginning of a row does not matter: at a density of a
+# with weights of 8 bits and targets of 16, below {glue:text}`sl_bytes_even_small:.2f`. There, one bit for each target
+# is smaller than dense up to {glue:text}`sl_bytes_even_bits:.2f`, and smaller than targets of 16 bits down to {glue:text}`sl_bytes_crossing:.3f`. The beginning of a row does not matter: at a density of a
 # tenth it is {glue:text}`sl_bytes_pointer:.1%` of the row. The question comes back in the chapter that puts such a
 # network on SpiNNaker 2.
 
@@ -588,11 +606,33 @@ config = LanguageModelConfig(
 model = LanguageModel(config, torch.Generator().manual_seed(seed))
 recipe = LanguageTraining(1.0, 8, 35, lr=8e-3, weight_decay=0.1, seed=seed)
 text = corpus.train[:train_words]
-(entry,) = train_language_model(model, text, recipe)
 trained_steps = sum(
     1 for _ in windows(recipe, 0, train_words // recipe.batch_size - 1)
 )
 held_out = torch.as_tensor(corpus.valid[: 16 * 12 * 36]).view(12, 16, 36).long()
+
+
+def products_of_pruned(model):
+    """Each product of the pruned, compressed model on held-out text, counted."""
+    masks = magnitude_masks(model.recurrent, sparsity)
+    Masks(pruned := deepcopy(model.recurrent), masks)
+    stack = compress(pruned, masks)
+    stack.path = "event"
+    vectors = model.embedding.detach()[held_out[:4].flatten(0, 1)]
+    return measure_sparsity(stack, vectors).products
+
+
+def over_rule(its):
+    """Counted products over activity times density times dense ones."""
+    return its.ratio / float(its.activity().mean() * its.row_density().mean())
+
+
+def watch():
+    """The largest such ratio, word vectors aside, which are never silent."""
+    return {"ratio": max(over_rule(its) for its in products_of_pruned(model)[1:])}
+
+
+history = train_language_model(model, text, recipe, looks=4, watch=watch)
 counts = np.bincount(text, minlength=len(corpus.vocabulary)) + 1
 surprise = -np.log(counts / counts.sum())[held_out[..., 1:].numpy()]
 with torch.no_grad():
@@ -685,7 +725,9 @@ plt.show()
 # %% [markdown]
 # At {glue:text}`sl_scope_share:.0%` sparsity of each matrix, what is left of a gate's block goes from
 # {glue:text}`sl_scope_least_matrix:.1%` to {glue:text}`sl_scope_most_matrix:.1%`; of all together, from
-# {glue:text}`sl_scope_least_global:.1%` to {glue:text}`sl_scope_most_global:.1%`. "90 % sparse" names different networks.
+# {glue:text}`sl_scope_least_global:.1%` to {glue:text}`sl_scope_most_global:.1%`, of each layer from
+# {glue:text}`sl_scope_least_layer:.1%` to {glue:text}`sl_scope_most_layer:.1%`, and of each gate from
+# {glue:text}`sl_scope_least_gate:.1%` to {glue:text}`sl_scope_most_gate:.1%`. "90 % sparse" names different networks.
 #
 # The number that goes is exact. A threshold at the $k$-th smallest magnitude is not enough for this: as soon as weights
 # are equal, as quantised ones are, all that are equal to it go, or none. Here are both, on the trained weights and on the
@@ -815,7 +857,8 @@ record(
 )
 
 # %% [markdown]
-# Held masks leave every pruned weight at exactly zero, and nothing of them in Adam's state. With masked gradients
+# Held masks leave every pruned weight at exactly zero, and nothing of them in Adam's state, where momenta that sum to
+# {glue:text}`sl_mask_momentum_before:.1f` had been. With masked gradients
 # alone {glue:text}`sl_mask_gradient_only:.0%` of the pruned weights are back. And there is a second reason to mask gradients
 # as they arrive: {glue:text}`sl_mask_norm:.0%` of the squared norm of the kernels' gradient is that of weights which no longer
 # exist, and clipping by norm would see it.
@@ -826,33 +869,21 @@ record(
 # the counts of the recurrent products are of what its kernels did.
 
 # %%
-masks = magnitude_masks(model.recurrent, sparsity)
-Masks(pruned_stack := deepcopy(model.recurrent), masks)
-stack = compress(pruned_stack, masks)
-stack.path = "event"
-vectors = model.embedding.detach()[held_out[:4].reshape(64, 36)]
-measured = measure_sparsity(stack, vectors)
+products = products_of_pruned(model)
 worst, trained = 0.0, {}
-for product_of in measured.products:
-    activity, kept = product_of.activity(), product_of.row_density()
-    means, covariance = split_of_ratio(activity, kept)
-    worst = max(worst, abs(product_of.ratio - means - covariance))
-    trained[product_of.name] = (
-        float(activity.mean()),
-        covariance,
-        product_of.ratio / means,
-    )
-recurrent = [p for p in measured.products if "recurrent" in p.name]
+for place, its in enumerate(products):
+    means, covariance = split_of_ratio(its.activity(), its.row_density())
+    worst = max(worst, abs(its.ratio - means - covariance))
+    trained[f"sl_trained_activity_{place}"] = float(its.activity().mean())
+    trained[f"sl_trained_cov_{place}"] = covariance
+    trained[f"sl_trained_ratio_{place}"] = over_rule(its)
+recurrent = [its for its in products if "recurrent" in its.name]
 record(
     sl_trained_covariance=bound(worst),
-    sl_trained_macs=sum(abs(p.executed - p.effective) for p in recurrent),
-    **{
-        f"sl_trained_{what}_{place}": value
-        for place, name in enumerate(trained)
-        for what, value in zip(
-            ("activity", "cov", "ratio"), trained[name], strict=True
-        )
-    },
+    sl_trained_macs=sum(abs(its.executed - its.effective) for its in recurrent),
+    sl_trained_early=history[0]["ratio"],
+    sl_trained_end=history[-1]["ratio"],
+    **trained,
 )
 
 # %% [markdown]
@@ -863,13 +894,14 @@ record(
 # | W, layer 2 | {glue:text}`sl_trained_activity_2:.2f` | {glue:text}`sl_trained_cov_2:.4f` | {glue:text}`sl_trained_ratio_2:.3f` |
 # | R, layer 2 | {glue:text}`sl_trained_activity_3:.2f` | {glue:text}`sl_trained_cov_3:.4f` | {glue:text}`sl_trained_ratio_3:.3f` |
 #
-# The first row has no covariance, since word vectors are never silent. The others are what one short training made, and are no
-# claim.
+# The first row has no covariance, since word vectors are never silent. The largest ratio of the others is
+# {glue:text}`sl_trained_early:.3f` after a quarter of the training and {glue:text}`sl_trained_end:.3f` at its end. These are
+# numbers of one short training, and no claim; but they say that the term must be measured, not taken to be zero.
 #
 # ```{margin} What a script prints
 # The released script collects the share of silent messages batch by batch, each time the same tensor object, which is
-# written over. Repeated here over {glue:text}`sl_printed_batches` batches, it prints {glue:text}`sl_printed:.4f`, the value of the
-# last; the mean is {glue:text}`sl_printed_mean:.4f`.
+# written over. Repeated here with the share of silent units in {glue:text}`sl_printed_batches` batches, it prints
+# {glue:text}`sl_printed:.4f`, the value of the last; the mean is {glue:text}`sl_printed_mean:.4f`.
 # ```
 
 # %% tags=["hide-input"]
@@ -906,7 +938,7 @@ rates = [0.01 * (1 + np.cos(np.pi * t / 500)) / 2 for t in range(500)]
 
 
 def without_gradient(kind, **options):
-    """What is left of a weight of one after a schedule of rates and gradients of zero."""
+    """What is left of a weight of one after gradients of zero."""
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = kind([weight], lr=0.01, weight_decay=0.5, **options)
     meter = DecayMeter(optimizer) if kind is torch.optim.AdamW else None
@@ -948,7 +980,7 @@ def efolds_of(recipe, words):
 
 
 toy = dict(epochs=4, batch_size=32, window=35, lr=2e-3, warmup=0, final_rate=0)
-lengths = {
+lengths = {  # words of the training texts, ends of sentences or lines among them
     "Penn Treebank, released": (RELEASED["ptb_v0.2"], 929_589),
     "WikiText-2, released": (RELEASED["wikitext2_v0.2"], 2_088_628),
     "570 steps, decay 2": (LanguageTraining(**toy, weight_decay=2.0), 160_000),
@@ -964,14 +996,14 @@ record(
     sl_efolds_here=folds["the model of this page"],
 )
 
-# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, decay had no time to act.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a hundredth to one"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, decay had no time to act.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a twentieth to one"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7.2, 2.8))
 for place, (name, value) in enumerate(folds.items()):
     shade = PALETTE["blue" if "released" in name else "orange"]
-    axis.plot([1e-3, value], [place, place], color=shade, linewidth=1)
+    axis.plot([1e-2, value], [place, place], color=shade, linewidth=1)
     axis.plot(value, place, "o", color=shade)
 axis.axvline(1, color=PALETTE["grey"], linestyle="--", linewidth=1)
-axis.set(xscale="log", xlabel="e-folds", xlim=(1e-3, 60), ylim=(5.5, -0.5))
+axis.set(xscale="log", xlabel="e-folds", xlim=(1e-2, 60), ylim=(5.5, -0.5))
 axis.set_yticks(range(len(folds)), list(folds))
 axis.grid(axis="y", visible=False)
 plt.show()
@@ -1000,8 +1032,7 @@ products = {}
 for density in (0.01, 0.02, 0.05, 0.1, 0.2):
     mask = torch.rand(wide, 3 * wide, generator=generator) < density
     matrix = CSRBySource.from_dense(mask.double(), mask)
-    one = event_csr_counted(said, matrix)[1]
-    products[density] = Operations.of(torch.tensor([*one])[None])
+    _, products[density] = event_csr_counted(said, matrix)
 rows = int((said != 0).sum()) * 3 * wide
 print("density              " + "".join(f"{density:8.2f}" for density in products))
 counted = [p.multiply_accumulates for p in products.values()]
@@ -1010,7 +1041,8 @@ print("of these, compressed " + "".join(f"{n:8d}" for n in counted))
 record(sl_pay_rows=rows, sl_pay_compressed=counted[3], sl_pay_ratio=rows / counted[3])
 
 # %% [markdown]
-# At a density of a tenth the compressed rows have {glue:text}`sl_pay_ratio:.0f` times fewer products. And what that is worth:
+# At a density of a tenth the compressed rows have {glue:text}`sl_pay_compressed:,` products instead of
+# {glue:text}`sl_pay_rows:,`, {glue:text}`sl_pay_ratio:.0f` times fewer. And what that is worth:
 #
 # ```{figure} ../../book/_generated/measured_events_curves.svg
 # :name: fig-sl-crossover
