@@ -196,7 +196,7 @@ plt.close(figure)
 # $$
 # \begin{aligned}
 # \text{dense} &= \sum_l G H_l\, (I_l + H_l), \\
-# \text{modelled} &= \sum_l G H_l\, (a_{l-1} w^W_l I_l + a_l w^R_l H_l), \qquad a_0 = 1.
+# \text{modelled} &= \sum_l G H_l\, (a_{l-1} w^W_l I_l + a_l w^R_l H_l), \quad a_0 = 1.
 # \end{aligned}
 # $$ (eq-sl-stack)
 
