@@ -250,10 +250,10 @@ class _Run:
         recipe, epoch = self.recipe, self.done // self.per_epoch
         if self.planned != epoch:
             self._plan(epoch)
-        first, length = self.plan[self.done % self.per_epoch]
+        first = self.done % self.per_epoch
         if not first:
             self.carried = None
-        length = min(length, self.total - self.done)
+        length = min(self.plan[first], self.total - self.done)
         seed = np.random.SeedSequence([recipe.seed, epoch, first]).generate_state(1)[0]
         torch.manual_seed(int(seed))
         here = slice(first, first + length)
@@ -332,9 +332,8 @@ class _Run:
             self.carried = tuple(kind(*its) if kind else its for its in state["carried"])
 
     def _plan(self, epoch: int) -> None:
-        self.planned, self.plan = epoch, {}
-        for first, length in windows(self.recipe, epoch, self.per_epoch):
-            self.plan[first] = (first, length)
+        self.planned = epoch
+        self.plan = dict(windows(self.recipe, epoch, self.per_epoch))  # length by first step
 
     @torch.no_grad()
     def _add_to_average(self) -> None:

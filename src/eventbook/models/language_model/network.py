@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from eventbook.models.decay import matrices_decay
 from eventbook.models.egru import EGRU, BetaThreshold, EGRUState, LayerRun, SigmoidThreshold
 from eventbook.models.language_model.configuration import LanguageModelConfig
 from eventbook.models.language_model.dropout import locked, without_words
@@ -177,11 +178,7 @@ class LanguageModel(nn.Module):
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """For an optimiser: matrices decay, offsets and thresholds do not."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
-        ]
+        return matrices_decay(self, lr, weight_decay)
 
     def checked(self, tokens: Any, name: str) -> Int[Tensor, "batch time"]:
         """The tokens as int64; an error in one line if they are not (batch, time) words."""
