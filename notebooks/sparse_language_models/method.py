@@ -54,19 +54,15 @@ train_words: int = 60_000  # that it is trained on, once
 sparsity: float = 0.9  # to which its kernels are pruned
 
 # %% tags=["hide-input"]
-import ast
 from copy import deepcopy
-from inspect import getsource
 from itertools import pairwise, product
-from textwrap import dedent
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown, display
 from myst_nb import glue
 
-from eventbook.companion.notebook import PALETTE, bound, record, use_theme
+from eventbook.companion.notebook import PALETTE, bound, record, show_body, use_theme
 from eventbook.datasets.text.sets import load_text
 from eventbook.kernels.events import (
     CSRBySource,
@@ -103,19 +99,6 @@ from eventbook.models.sparsity import (
     noise_of_random_masks,
     split_of_ratio,
 )
-
-
-def show_body(*functions):
-    """Show what functions do, without their signatures and docstrings."""
-    bodies = []
-    for function in functions:
-        code = dedent(getsource(getattr(function, "py_func", function)))
-        (node,) = ast.parse(code).body
-        first = node.body[ast.get_docstring(node) is not None].lineno
-        lines = code.splitlines()[first - 1 :]
-        bodies.append(f"# {function.__name__}\n" + dedent("\n".join(lines)))
-    display(Markdown("```python\n" + "\n\n".join(bodies) + "\n```"))
-
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)

@@ -31,7 +31,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.learning.checkpoints import read_checkpoint, write_checkpoint
+from eventbook.learning.checkpoints import read_checkpoint, shapes, write_checkpoint
 from eventbook.models.egru import EGRUState
 from eventbook.models.egru.regularisation import activity_target
 from eventbook.models.language_model import LanguageModel, carried_as_released, detached
@@ -305,11 +305,10 @@ class _Run:
 
     def about(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint belongs to."""
-        weights = {name: [str(w.dtype), *w.shape] for name, w in self.model.state_dict().items()}
         digest = hashlib.sha256(self.text.cpu().numpy().tobytes()).hexdigest()
         return {
-            "recipe": asdict(self.recipe), "model": asdict(self.model.config), "weights": weights,
-            "text": {"sha256": digest},
+            "recipe": asdict(self.recipe), "model": asdict(self.model.config),
+            "weights": shapes(self.model), "text": {"sha256": digest},
         }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
