@@ -769,6 +769,8 @@ BLIND = {
     "learning.rewiring.sparsify.sparsify": "draws the indices itself",
     "learning.rewiring.state.Careful": "what layers inherit",
     "learning.rewiring.wiring.Wired": "what layers inherit",
+    "models.decay.matrices_decay": "returns parameters",
+    "learning.checkpoints.shapes": "returns names of weights and their sizes",
     "models.egru.cell.EGRUCell": "values of units: no indices",
     "models.egru.network.EGRU": "values of units: no indices; its kernels look at lengths",
     "models.egru.thresholds.BetaThreshold": "a number a unit",

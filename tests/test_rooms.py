@@ -28,7 +28,7 @@ FLOORS = {
     "kernels": [{"machinery"}, {"scans", "events", "encoders", "rewiring"}],
     "datasets": [
         {"storage"},
-        {"options", "mnist", "spoken_digits", "davis"},
+        {"options", "mnist", "spoken_digits", "davis", "weights"},
         {"digits", "streams", "points", "text"},
         {"__main__"},
     ],

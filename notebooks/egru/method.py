@@ -50,19 +50,23 @@ check_units: int = 24  # of a layer in these
 
 # %% tags=["hide-input"]
 from functools import partial
-from inspect import getsource
 from itertools import pairwise, product
-from textwrap import dedent
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown, display
 from matplotlib.patches import Patch
 from myst_nb import glue
 from torch.utils.flop_counter import FlopCounterMode
 
-from eventbook.companion.notebook import PALETTE, bound, record, show_code, use_theme
+from eventbook.companion.notebook import (
+    PALETTE,
+    bound,
+    record,
+    show_body,
+    show_code,
+    use_theme,
+)
 from eventbook.kernels.events import (
     egru_gradients,
     egru_need,
@@ -88,17 +92,6 @@ from eventbook.models.egru_continuous import (
     egru_continuous,
     egru_continuous_gradients,
 )
-
-
-def show_body(*functions):
-    """Show what functions do, without their signatures, wider than a page."""
-    bodies = (getsource(f).split('"""')[2].strip("\n") for f in functions)
-    code = "\n\n".join(
-        f"# {f.__name__}\n{dedent(body)}"
-        for f, body in zip(functions, bodies, strict=True)
-    )
-    display(Markdown(f"```python\n{code.strip()}\n```"))
-
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)

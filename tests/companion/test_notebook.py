@@ -26,6 +26,7 @@ from eventbook.companion.notebook import (
     checkpoint,
     keep,
     recorded,
+    show_body,
 )
 from eventbook.companion.project import Project
 
@@ -116,6 +117,12 @@ def test_checkpoints_are_of_one_training_in_the_full_profile(
     assert first.is_relative_to(tiny.build / "checkpoints")
     assert first == checkpoint("net", seed=0, recipe=_Recipe(0.1))
     assert len({first, *(checkpoint("net", recipe=_Recipe(r), seed=s) for r, s in ((0.2, 0), (0.1, 1)))}) == 3
+    monkeypatch.chdir(tiny.root / "notebooks")  # another chapter, for all that is known here
+    assert checkpoint("net", recipe=_Recipe(0.1), seed=0) != first
+    common = checkpoint("net", shared=True, recipe=_Recipe(0.1), seed=0)
+    monkeypatch.chdir(tiny.root)
+    assert common == checkpoint("net", shared=True, recipe=_Recipe(0.1), seed=0)
+    assert common != first
 
 
 def test_a_notebook_does_not_load_what_only_the_command_line_needs() -> None:
@@ -201,3 +208,23 @@ def test_code_is_shown_as_it_is_written() -> None:
 class Local:
     def method(self) -> None:
         pass
+
+
+def _halved(x: float) -> float:
+    """Half of it.
+
+    More of the docstring.
+    """
+    x /= 2  # in two
+    return x
+
+
+def _bare(x: float) -> float:
+    return x
+
+
+def test_a_body_is_shown_without_signature_and_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("IPython.display.display", lambda what: shown.append(what.data))
+    show_body(_halved, _bare)
+    assert shown == ["```python\n# _halved\nx /= 2  # in two\nreturn x\n\n# _bare\nreturn x\n```"]

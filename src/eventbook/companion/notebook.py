@@ -8,6 +8,7 @@ would make the notebooks of another differ. A number that *is* rounding is recor
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import html
 import inspect
@@ -25,7 +26,17 @@ from .files import read_json
 from .ledger.ledger import GLUE, Claim, Ledger, read_ledger
 from .project import Project
 
-__all__ = ["PALETTE", "bound", "checkpoint", "keep", "record", "recorded", "show_code", "use_theme"]
+__all__ = [
+    "PALETTE",
+    "bound",
+    "checkpoint",
+    "keep",
+    "record",
+    "recorded",
+    "show_body",
+    "show_code",
+    "use_theme",
+]
 
 DIGITS = 12
 
@@ -202,15 +213,39 @@ def show_code(*definitions: Any) -> None:
     display(Markdown(f"```python\n{code}\n```"))
 
 
+def show_body(*functions: Any) -> None:
+    """Show what functions of the package do, each under its name, without signatures and docstrings."""
+    from IPython.display import Markdown, display
+
+    code = "\n\n".join(map(_body, functions))
+    display(Markdown(f"```python\n{code}\n```"))
+
+
+def _body(function: Any) -> str:
+    lines = _lines(function)
+    (node,) = ast.parse("\n".join(lines)).body
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    first = node.body[ast.get_docstring(node) is not None].lineno
+    return f"# {node.name}\n" + textwrap.dedent("\n".join(lines[first - 1 :]))
+
+
+def _lines(definition: Any) -> list[str]:
+    return textwrap.dedent(inspect.getsource(_written(definition))).rstrip().splitlines()
+
+
+def _written(definition: Any) -> Any:
+    """What was written where there is something compiled."""
+    return getattr(definition, "py_func", definition)
+
+
 def _source(definition: Any) -> str:
-    written = getattr(definition, "py_func", definition)
-    lines = textwrap.dedent(inspect.getsource(written)).rstrip().splitlines()
-    if inspect.isclass(written):
+    lines = _lines(definition)
+    if inspect.isclass(_written(definition)):
         return "\n".join(lines)
     return "\n".join(itertools.dropwhile(lambda line: not line.startswith(("def ", "async def ")), lines))
 
 
-def checkpoint(name: str, **what: Any) -> Path | None:
+def checkpoint(name: str, *, shared: bool = False, **what: Any) -> Path | None:
     """The file in which a long training keeps where it is: an interrupted full run goes on from there.
 
     Its name holds a hash of what is trained and of the package's sources: a run of other parameters or other
@@ -220,21 +255,24 @@ def checkpoint(name: str, **what: Any) -> Path | None:
     ----------
     name
         What people call it.
+    shared
+        Whether other chapters train the very same under this name: then it is trained once for all of them.
     **what
         Everything that decides about the result: plain values, dataclasses, lists and dicts of them.
 
     Returns
     -------
     path
-        ``_build/checkpoints/<chapter>/<name>-<hash>.pt``; None in any profile but full, where training is to
-        be seen.
+        ``_build/checkpoints/<chapter>/<name>-<hash>.pt``, or ``shared`` in place of the chapter; None in any
+        profile but full, where training is to be seen.
     """
     if os.environ.get("EVENTBOOK_PROFILE") != "full":
         return None
     project = Project.find()
     sources = [path.read_bytes() for path in sorted((Path(__file__).parents[1]).rglob("*.py"))]
     digest = hashlib.sha256(repr(sorted(what.items())).encode() + b"".join(sources)).hexdigest()[:16]
-    return project.build / "checkpoints" / Path.cwd().name / f"{name}-{digest}.pt"
+    folder = "shared" if shared else Path.cwd().name
+    return project.build / "checkpoints" / folder / f"{name}-{digest}.pt"
 
 
 def recorded(slug: str) -> dict[str, Any]:

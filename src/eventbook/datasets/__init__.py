@@ -32,6 +32,7 @@ from eventbook.datasets.text.corpus import Corpus
 from eventbook.datasets.text.originals import load_text_original
 from eventbook.datasets.text.sets import TEXTS, load_text
 from eventbook.datasets.text.state_of_the_union import load_state_of_the_union
+from eventbook.datasets.weights import load_weights, weight_sets
 
 __all__ = [
     "EVENT",
@@ -66,8 +67,10 @@ __all__ = [
     "load_state_of_the_union",
     "load_text",
     "load_text_original",
+    "load_weights",
     "tensorflow_validation_split",
     "timing_task",
     "unpack",
     "verify",
+    "weight_sets",
 ]

@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 About = Mapping[str, Mapping[str, Any]]
+
+
+def shapes(model: nn.Module) -> dict[str, list[Any]]:
+    """Dtype and sizes of each weight: what tells models of one kind apart."""
+    return {name: [str(weight.dtype), *weight.shape] for name, weight in model.state_dict().items()}
 
 
 def write_checkpoint(path: Path, about: About, state: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.learning.checkpoints import read_checkpoint, write_checkpoint
+from eventbook.learning.checkpoints import read_checkpoint, shapes, write_checkpoint
 
 Stream = tuple[NDArray[np.integer], NDArray[np.integer]] | NDArray[np.floating]
 Augment = Callable[[Stream, np.random.Generator], Stream]
@@ -340,7 +340,6 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
 
 def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> dict[str, Any]:
     """What a checkpoint belongs to besides its recipe: model and data, by what tells them apart."""
-    weights = {name: [str(w.dtype), *w.shape] for name, w in model.state_dict().items()}
     data = hashlib.sha256(labels.tobytes())
     for i in range(len(streams)):
         for values in map(np.asarray, _columns(streams[i])):
@@ -349,7 +348,7 @@ def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> 
             data.update(values.astype(np.int64 if whole_numbers else np.float64).tobytes())
     return {
         "model": _formed_by(model),
-        "weights": weights,
+        "weights": shapes(model),
         "streams and labels": {"sha256": data.hexdigest()},
     }
 

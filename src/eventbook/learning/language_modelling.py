@@ -31,7 +31,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.learning.checkpoints import read_checkpoint, write_checkpoint
+from eventbook.learning.checkpoints import read_checkpoint, shapes, write_checkpoint
 from eventbook.models.egru import EGRUState
 from eventbook.models.egru.regularisation import activity_target
 from eventbook.models.language_model import LanguageModel, carried_as_released, detached
@@ -250,10 +250,10 @@ class _Run:
         recipe, epoch = self.recipe, self.done // self.per_epoch
         if self.planned != epoch:
             self._plan(epoch)
-        first, length = self.plan[self.done % self.per_epoch]
+        first = self.done % self.per_epoch
         if not first:
             self.carried = None
-        length = min(length, self.total - self.done)
+        length = min(self.plan[first], self.total - self.done)
         seed = np.random.SeedSequence([recipe.seed, epoch, first]).generate_state(1)[0]
         torch.manual_seed(int(seed))
         here = slice(first, first + length)
@@ -305,11 +305,10 @@ class _Run:
 
     def about(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint belongs to."""
-        weights = {name: [str(w.dtype), *w.shape] for name, w in self.model.state_dict().items()}
         digest = hashlib.sha256(self.text.cpu().numpy().tobytes()).hexdigest()
         return {
-            "recipe": asdict(self.recipe), "model": asdict(self.model.config), "weights": weights,
-            "text": {"sha256": digest},
+            "recipe": asdict(self.recipe), "model": asdict(self.model.config),
+            "weights": shapes(self.model), "text": {"sha256": digest},
         }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
@@ -332,9 +331,8 @@ class _Run:
             self.carried = tuple(kind(*its) if kind else its for its in state["carried"])
 
     def _plan(self, epoch: int) -> None:
-        self.planned, self.plan = epoch, {}
-        for first, length in windows(self.recipe, epoch, self.per_epoch):
-            self.plan[first] = (first, length)
+        self.planned = epoch
+        self.plan = dict(windows(self.recipe, epoch, self.per_epoch))  # length by first step
 
     @torch.no_grad()
     def _add_to_average(self) -> None:

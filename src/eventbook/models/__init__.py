@@ -9,6 +9,7 @@ language_model   words, one after another, over EGRU, LSTM or GRU
 sequence_classifier  sequences of numbers, over the same
 event_gru        a recurrent baseline over the same streams
 event_input      what all of them are given, and what they say when it is wrong
-sparsity_metrics what a recurrent network leaves out: silent units, missing weights, products
+sparsity         what a recurrent network leaves out: silent units, missing weights, products
+decay            what weight decay pulls on
 initialization   linear maps as they begin
 """

@@ -29,6 +29,7 @@ from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.lengths import check_lengths
+from eventbook.models.decay import matrices_decay
 from eventbook.models.egru import EGRU, LayerRun, at_end, mean_over_time, trace
 from eventbook.models.egru.readout import DECAY
 from eventbook.models.egru.regularisation import activity_target as target_term
@@ -161,11 +162,7 @@ class SequenceClassifier(nn.Module):
 
     def parameter_groups(self, lr: float, ssm_lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Matrices decay, offsets and thresholds do not; there are no state-space parameters."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
-        ]
+        return matrices_decay(self, lr, weight_decay)
 
     def forward(
         self, values: Float[Tensor, "batch time input"], lengths: Int[Tensor, "batch"]

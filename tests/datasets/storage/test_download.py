@@ -233,7 +233,7 @@ def test_the_projects_address_comes_after_those_of_the_origin(project, server, o
     with pytest.raises(DataError) as error:
         fetch("numbers")
     assert server.paths == ["/numbers.gz", f"/data/set/{project.path}"]
-    assert one_line(error).count("404") == 2
+    assert one_line(error).count("answered 404") == 2
 
 
 def test_a_set_without_any_address_says_so(project, outside):

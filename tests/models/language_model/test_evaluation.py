@@ -57,6 +57,7 @@ def test_what_an_egru_spends_is_what_its_runs_say():
     events = [(layer.output != 0) for layer in run.layers]
     before = [int(e[:, :-1].sum()) for e in events]  # the last step's events are not read in this window
     spent = 3 * 12 * (8 * 40 + before[0]) + 3 * 8 * (int(events[0].sum()) + before[1])
+    assert found.operations.effective_macs == found.operations.executed == spent
     assert found.macs == pytest.approx(spent / 40)
     assert found.macs < found.dense_macs == CONFIG.dense_macs()
     share = (12 * found.activity[0] + 8 * found.activity[1]) / 20
@@ -76,12 +77,40 @@ def test_the_released_measure_counts_units_far_above_their_threshold():
         assert silent > 1 - need + 0.5 * active  # and so silent + need > 1: some are counted twice
 
 
-def test_gated_models_spend_everything():
-    found = evaluate(built("lstm"), text(50))
-    assert found.macs == found.dense_macs == 4 * (12 * 20 + 8 * 20)
+@pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3)])
+def test_gated_models_spend_everything_but_their_first_state(cell: str, gates: int):
+    found = evaluate(built(cell), text(50), batch=1)
+    assert found.operations.dense == 49 * found.dense_macs == 49 * gates * (12 * 20 + 8 * 20)
+    assert found.operations.effective_macs == found.operations.dense - gates * (12 * 12 + 8 * 8)
+    assert found.operations.executed == found.operations.dense
     assert found.mean_activity == 1
     assert found.backward_sparsity == 0
     assert found.activity == ()
+
+
+@pytest.mark.parametrize("cell", ["egru", "lstm", "gru"])
+def test_pruned_weights_are_left_out_of_the_count(cell: str):
+    model, tokens = built(cell), text(60)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2 and name != "embedding":
+                weight[torch.rand(weight.shape, generator=torch.Generator().manual_seed(3)) < 0.7] = 0
+    found = evaluate(model, tokens, batch=3)
+    for product in found.products:
+        by_source = sum(int(k) * int(n) for k, n in zip(product.spoken, product.kept, strict=True))
+        assert product.effective == by_source
+    assert len(found.products) == 4
+    left = found.operations.effective_macs / found.operations.dense
+    assert (0.05 if cell == "egru" else 0.25) < left < 0.35
+    ratio = found.products[-1].ratio
+    a, w = found.products[-1].activity(), found.products[-1].row_density()
+    assert ratio == pytest.approx(float((a * w).mean()), rel=1e-12)
+
+
+def test_windows_do_not_change_the_count():
+    model, tokens = built(), text(90)
+    first, second = evaluate(model, tokens, batch=2, window=7), evaluate(model, tokens, batch=2, window=50)
+    assert first.operations.effective_macs == second.operations.effective_macs
 
 
 def test_windows_that_begin_anew_are_told_apart():

@@ -24,6 +24,10 @@ def test_round_trip(tmp_path: Path):
     words = torch.arange(10)[None]
     torch.testing.assert_close(read(words)[0], model(words)[0], rtol=0, atol=5e-3)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["model.safetensors"]
+    content = (tmp_path / "a" / "model.safetensors").read_bytes()
+    from_bytes, also = load_model(content)
+    assert (from_bytes.config, also) == (CONFIG, about)
+    assert torch.equal(from_bytes.embedding, read.embedding)
     save_model(read, tmp_path / "again.safetensors", about)
     first, again = tmp_path / "a" / "model.safetensors", tmp_path / "again.safetensors"
     assert first.read_bytes() == again.read_bytes()
@@ -55,6 +59,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path):
 
     path.write_bytes(whole[: len(whole) // 2])
     refused("expected the weights of a language model in")
+    with pytest.raises(ValueError, match="expected the weights of a language model in these bytes: "):
+        load_model(whole[: len(whole) // 2])
     path.write_bytes(b"not one")
     refused("expected the weights of a language model in")
     path.write_bytes(whole)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from eventbook.kernels.encoders.arguments import whole
+from eventbook.models.sparsity.closed_forms import dense_macs
 
 GATES = {"egru": 3, "gru": 3, "lstm": 4}
 CHANCES = ("word_dropout", "input_dropout", "layer_dropout", "output_dropout", "drop_connect")
@@ -107,17 +108,9 @@ class LanguageModelConfig:
         """G."""
         return GATES[self.cell]
 
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """Size of what each layer is given."""
-        return (self.embedding, *self.hidden_sizes[:-1])
-
     def dense_macs(self) -> int:
-        """Multiply-accumulates of the recurrent layers for a token if every weight is used."""
-        return sum(
-            self.gates * size * (below + size)
-            for below, size in zip(self.inputs, self.hidden_sizes, strict=True)
-        )
+        """Multiply-accumulates of the recurrent layers for a word if every weight is used."""
+        return dense_macs(self.embedding, self.hidden_sizes, self.gates)
 
 
 _FIRST = LanguageModelConfig(

@@ -8,12 +8,14 @@ r"""Perplexity of a text, and what a model spends on a word of it.
 | a_l | share of units and steps with an event, of each layer | `activity` |
 | - | share of units and steps that a gradient can pass, of each layer | `need` |
 | - | share of abs(h - theta) > 1/beta after the reset, as the released code has it | `silent_as_released` |
-| - | multiply-accumulates of the recurrent layers for a word, as counted by the kernels | `macs` |
+| - | what went through each matrix of the recurrent layers | `products` |
 
 The text is cut into `batch` pieces, one below the other, and each begins in silence: the words after a cut
 are predicted from less than all of the past. With one piece the formula is exact.
 
-The first layer reads word vectors, which are dense: its input costs 3 H E for every word, events or not.
+Multiply-accumulates are those of something with something, weights that are 0 left out: `macs` is what a
+machine that skips both kinds of zeros does for a word. The first layer reads word vectors, which are dense:
+its input costs a product with every weight, events or not. Words and scores are not counted.
 
 Source: Subramoney et al., arXiv:2206.06178, for the measures; the released code of it for its own.
 """
@@ -27,15 +29,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.models.egru import EGRU, EGRUCell, LayerRun
-from eventbook.models.egru.network import cells_of
+from eventbook.models.egru import LayerRun
 from eventbook.models.language_model.network import LanguageModel, carried_as_released
 from eventbook.models.language_model.vocabulary import vocabulary_losses
+from eventbook.models.sparsity import Product, SynapticOperations
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of a text; the tuples are empty where there is no EGRU.
+    """What a model makes of a text; tuples of shares are empty where there is no EGRU.
 
     `unit_activity` has, for each layer, the share of steps in which each unit spoke.
     """
@@ -46,13 +48,27 @@ class Evaluation:
     need: tuple[float, ...]
     silent_as_released: tuple[float, ...]
     unit_activity: tuple[Tensor, ...]
-    macs: float
-    dense_macs: int
+    products: tuple[Product, ...]
 
     @property
     def perplexity(self) -> float:
         """exp of the mean loss."""
         return math.exp(self.loss)
+
+    @property
+    def operations(self) -> SynapticOperations:
+        """Of all products."""
+        return SynapticOperations.of(self.products)
+
+    @property
+    def macs(self) -> float:
+        """Effective multiply-accumulates of the recurrent layers for a word."""
+        return self.operations.per_token()["effective_macs"]
+
+    @property
+    def dense_macs(self) -> float:
+        """The same with every unit and every weight."""
+        return self.operations.per_token()["dense"]
 
     @property
     def mean_activity(self) -> float:
@@ -117,39 +133,40 @@ def evaluate(
     training = model.training
     model.eval()
     total, state = 0.0, None
-    tally = [_Tally(cell) for cell in cells_of(model.recurrent)] if isinstance(model.recurrent, EGRU) else []
+    tally = [_Tally(size) for size in model.config.hidden_sizes] if model.config.cell == "egru" else []
+    products: tuple[Product, ...] = ()
     try:
         for first in range(0, steps, window):
             part = slice(first, first + window)
+            here = real[:, part]
             run = model.run(inputs[:, part], state)
-            state = run.state if carry_state else carried_as_released(run.state)
             losses = vocabulary_losses(
                 run.hidden.flatten(0, 1), model.embedding, model.bias, targets[:, part].flatten()
             )
-            total += float((losses.double() * real[:, part].flatten()).sum())
+            total += float((losses.double() * here.flatten()).sum())
             for its, layer in zip(tally, run.layers, strict=True):
-                its.add(layer, real[:, part])
+                its.add(layer, here)
+            found = model.products(run, state, here)
+            products = tuple(a.plus(b) for a, b in zip(products, found, strict=True)) if first else found
+            state = run.state if carry_state else carried_as_released(run.state)
     finally:
         model.train(training)
-    dense = model.config.dense_macs()
-    spent = sum(its.macs for its in tally) / (batch * steps) if tally else float(dense)
     return Evaluation(
         count, total / count,
         tuple(float(its.events.sum()) / count / len(its.events) for its in tally),
         tuple(its.needed / count / len(its.events) for its in tally),
         tuple(its.silent / count / len(its.events) for its in tally),
         tuple((its.events / count).float() for its in tally),
-        spent, dense,
+        products,
     )  # fmt: skip
 
 
 class _Tally:
     """Sums over a layer's steps."""
 
-    def __init__(self, cell: EGRUCell) -> None:
-        self.input, self.recurrent = cell.kernel.numel(), cell.recurrent_kernel.numel()
-        self.events = torch.zeros(cell.hidden_size, dtype=torch.float64)
-        self.needed = self.silent = self.macs = 0
+    def __init__(self, size: int) -> None:
+        self.events = torch.zeros(size, dtype=torch.float64)
+        self.needed = self.silent = 0
 
     def add(self, layer: LayerRun, real: Tensor) -> None:
         where = real[..., None]
@@ -157,5 +174,3 @@ class _Tally:
         self.needed += int((layer.need() & where).sum())
         far = (layer.after_reset() - layer.threshold).abs() > 1 / layer.dynamics.surrogate_support
         self.silent += int((far & where).sum())
-        for counted, dense in ((layer.operations(), self.recurrent), (layer.input_operations(), self.input)):
-            self.macs += counted.multiply_accumulates if counted else dense * real.numel()

@@ -17,11 +17,13 @@ Source: Merity et al. 2018 for DropConnect; Jozefowicz et al. 2015 for the forge
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from eventbook.models.language_model.dropout import locked
+from eventbook.models.sparsity.counting import products_of_layer
+from eventbook.models.sparsity.products import Product
 
 GatedState = Tensor | tuple[Tensor, Tensor]
 
@@ -68,8 +70,9 @@ class GatedStack(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "batch time input"], state: Sequence[GatedState] | None = None
-    ) -> tuple[Float[Tensor, "batch time unit"], tuple[GatedState, ...]]:
-        """What the last layer says, and the state of each after the last step."""
+    ) -> tuple[tuple[Float[Tensor, "batch time unit"], ...], tuple[GatedState, ...]]:
+        """What each layer says, and the state of each after the last step."""
+        said: list[Tensor] = []
         ends: list[GatedState] = []
         for number, layer in enumerate(self.layers):
             if number and self.training:
@@ -87,7 +90,25 @@ class GatedStack(nn.Module):
             else:
                 x, h, c = torch.lstm(x, begin, weights, True, 1, 0.0, self.training, False, True)
                 ends.append((h, c))
-        return x, tuple(ends)
+            said.append(x)
+        return tuple(said), tuple(ends)
+
+    def products(
+        self,
+        x: Float[Tensor, "batch time input"],
+        state: Sequence[GatedState] | None,
+        said: Sequence[Tensor],
+        steps: Bool[Tensor, "batch time"],
+    ) -> tuple[Product, ...]:
+        """Two products a layer of a call without dropout; `steps` says where there is no padding."""
+        found: list[Product] = []
+        for number, (layer, y) in enumerate(zip(self.layers, said, strict=True)):
+            begin = self.silent(number, len(x)) if state is None else state[number]
+            first = begin[0] if isinstance(begin, Tensor) else begin[0][0]  # h, its axis of layers taken off
+            assert isinstance(layer, nn.GRU | nn.LSTM)
+            found += products_of_layer(f"layers.{number}.{{}}", layer, x, first, y, steps)
+            x = y
+        return tuple(found)
 
     def silent(self, number: int, batch: int) -> GatedState:
         """The state of a layer before the first word: zeros."""

@@ -25,21 +25,30 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from eventbook.models.decay import matrices_decay
 from eventbook.models.egru import EGRU, BetaThreshold, EGRUState, LayerRun, SigmoidThreshold
 from eventbook.models.language_model.configuration import LanguageModelConfig
 from eventbook.models.language_model.dropout import locked, without_words
 from eventbook.models.language_model.gated import GatedStack
 from eventbook.models.language_model.vocabulary import vocabulary_loss
+from eventbook.models.sparsity.counting import products_of_run
+from eventbook.models.sparsity.products import Product
 
 SPREAD = 0.1  # standard deviation of word vectors at first
 State = tuple[Any, ...]  # of each layer: an EGRUState, (h, c), or h
 
 
 class LanguageRun(NamedTuple):
-    """What a call gives: the last layer's outputs, the state, and what each layer of an EGRU did."""
+    """What a call gives: the last layer's outputs after dropout, the state, and what went on between.
+
+    `vectors` are those of the words, after dropout; `outputs` what each layer said, before it; `layers` what
+    each layer of an EGRU did, and empty otherwise.
+    """
 
     hidden: Float[Tensor, "batch time embedding"]
     state: State
+    vectors: Float[Tensor, "batch time embedding"]
+    outputs: tuple[Float[Tensor, "batch time unit"], ...]
     layers: tuple[LayerRun, ...]
 
 
@@ -124,11 +133,26 @@ class LanguageModel(nn.Module):
         layers: tuple[LayerRun, ...] = ()
         if isinstance(self.recurrent, EGRU):
             run = self.recurrent.run(x, state)
-            y, end, layers = run.output, run.state, run.layers
+            end, layers = run.state, run.layers
+            outputs = tuple(layer.output for layer in layers)
         else:
-            y, end = self.recurrent(x, state)
-        assert isinstance(y, Tensor)
-        return LanguageRun(locked(y, config.output_dropout if training else 0.0), end, layers)
+            outputs, end = self.recurrent(x, state)
+        y = locked(outputs[-1], config.output_dropout if training else 0.0)
+        return LanguageRun(y, end, x, outputs, layers)
+
+    def products(self, run: LanguageRun, state: State | None, steps: Tensor) -> tuple[Product, ...]:
+        """What went through each matrix of the recurrent layers in a run without dropout.
+
+        Parameters
+        ----------
+        run, state
+            Of a call in the mode of evaluation, and the state that it began with.
+        steps
+            Where there is no padding, (batch, time) bool.
+        """
+        if isinstance(self.recurrent, EGRU):
+            return products_of_run(self.recurrent, run.vectors, state, run.layers, steps)
+        return self.recurrent.products(run.vectors, state, run.outputs, steps)
 
     def loss(
         self,
@@ -154,11 +178,7 @@ class LanguageModel(nn.Module):
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """For an optimiser: matrices decay, offsets and thresholds do not."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
-        ]
+        return matrices_decay(self, lr, weight_decay)
 
     def checked(self, tokens: Any, name: str) -> Int[Tensor, "batch time"]:
         """The tokens as int64; an error in one line if they are not (batch, time) words."""

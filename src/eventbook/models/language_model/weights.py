@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from eventbook.models.language_model.configuration import LanguageModelConfig
 from eventbook.models.language_model.network import LanguageModel
@@ -50,27 +50,37 @@ def save_model(model: LanguageModel, path: str | Path, about: dict[str, Any] | N
         partial.unlink(missing_ok=True)
 
 
-def load_model(path: str | Path) -> tuple[LanguageModel, dict[str, Any]]:
+def load_model(source: str | Path | bytes) -> tuple[LanguageModel, dict[str, Any]]:
     """Read a model, in single precision and in the mode of evaluation, and what its writer said.
+
+    Parameters
+    ----------
+    source
+        A file, or the content of one, as `eventbook.datasets.load_weights` returns it.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no file that `save_model` wrote, is cut short, or lacks a weight; says what.
+        If it is nothing that `save_model` wrote, is cut short, or lacks a weight; says what.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"expected the weights of a language model in {path}, found no such file")
+    where = "these bytes"
+    if not isinstance(source, bytes):
+        path = Path(source)
+        where = str(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"expected the weights of a language model in {path}, found no such file")
+        source = path.read_bytes()
     try:
-        with safe_open(path, "pt") as file:
-            text = json.loads((file.metadata() or {})[KEY])
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        weights = {name: weight.float() for name, weight in load(source).items()}
+        # a file begins with the length of its header, eight bytes, and the header, JSON
+        header = json.loads(source[8 : 8 + int.from_bytes(source[:8], "little")])
+        text = json.loads(header.get("__metadata__", {})[KEY])
         config, about = LanguageModelConfig(**text["config"]), dict(text["about"])
         model = LanguageModel(config, torch.Generator())
         model.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"expected the weights of a language model in {path}: {reason}") from None
+        raise ValueError(f"expected the weights of a language model in {where}: {reason}") from None
     return model.eval(), about

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from eventbook.models.egru import EGRU, compress
-from eventbook.models.sparsity_metrics import (
+from eventbook.models.sparsity import (
     ActivationSparsity,
     ConnectionSparsity,
     SynapticOperations,
