@@ -134,6 +134,7 @@ TOGETHER = {
     "datasets/test_build_mnist.py",
     "datasets/test_data_commands.py",
     "datasets/test_independence.py",
+    "datasets/test_train_language_models.py",
     "kernels/encoders/test_event_array.py",
     "kernels/machinery/test_any_input.py",
     "kernels/scans/test_scan_doors.py",
