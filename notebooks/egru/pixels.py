@@ -42,7 +42,7 @@ threshold_init: float = -5.0  # mean of the thresholds before their sigmoid
 threshold_spread: float = 0.5  # standard deviation of that
 threshold_trainable: bool = True  # or as drawn
 surrogate_support: float = 1.0  # beta, inverse half-width of the surrogate's window
-surrogate_dampening: float = 0.7  # gamma, its height
+pixel_dampening: float = 0.3  # gamma, its height
 image_set: str = "digits"  # or mnist, 784 steps
 orders: list[str] = ["plain"]  # in which pixels are read; bit_reversal
 train_images: int = 0  # to learn from; 0: all but those for validation
@@ -199,7 +199,7 @@ def event_options(support=surrogate_support):
         "reset": reset,
         "reset_gate": reset_gate,
         "surrogate_support": support,
-        "surrogate_dampening": surrogate_dampening,
+        "surrogate_dampening": pixel_dampening,
     }
 
 

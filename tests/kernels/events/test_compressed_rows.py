@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbook.kernels.events.compressed_rows import compressed_rows
+from eventbook.kernels.events.compressed_rows import compressed_rows, end_to_end
 from eventbook.kernels.events.csr_matrix import CSRBySource
-from eventbook.kernels.events.rows import add_columns, add_rows, bytes_each, dot_columns, dot_rows
+from eventbook.kernels.events.rows import add_columns, add_rows, bytes_each, dot_columns, dot_rows, part
 from eventbook.kernels.machinery.compile import kernel
 
 
@@ -64,3 +64,35 @@ def test_only_a_matrix_that_was_proved_is_taken_as_it_is():
     for changes in (-1, matrix.changes):
         with pytest.raises(ValueError, match=r"indices must be in 0..2, got 7"):
             compressed_rows(*parts, changes, 3, 2)
+
+
+@kernel()
+def from_one_of(matrices, at, sources, width, cut, index, value, whole, last):
+    """Products with one of several matrices."""
+    rows = part(matrices, at, sources, width)
+    done = add_rows(rows, index, value, index.size, whole)
+    return done + add_columns(rows, width, cut, index, value, index.size, last)
+
+
+def test_each_of_several_matrices_is_found_again():
+    chance = torch.Generator().manual_seed(0)
+    sizes = [(3, 5), (1, 2), (4, 7)]
+    dense = [torch.randn(size, generator=chance, dtype=torch.float64) for size in sizes]
+    for matrix in dense:
+        matrix.mul_(torch.rand(matrix.shape, generator=chance) < 0.5)
+    stored = [CSRBySource.from_dense(matrix) for matrix in dense]
+    together = end_to_end([
+        compressed_rows(its.indptr, its.indices, its.values, its.changes, its.targets, 1) for its in stored
+    ])  # fmt: skip
+    flat = np.concatenate([matrix.numpy().reshape(-1) for matrix in dense])
+    source = place = 0
+    for matrix, (sources, width) in zip(dense, sizes, strict=True):
+        index, value = np.arange(sources), np.arange(1.0, sources + 1)
+        for all_of_them, at in ((flat, place), (together, source)):
+            whole, last = np.zeros(width), np.zeros(width - 1)
+            done = from_one_of(all_of_them, at, sources, width, 1, index, value, whole, last)
+            np.testing.assert_allclose(whole, value @ matrix.numpy(), rtol=0, atol=1e-12)
+            np.testing.assert_allclose(last, (value @ matrix.numpy())[1:], rtol=0, atol=1e-12)
+            stored_here = matrix.count_nonzero() + matrix[:, 1:].count_nonzero()
+            assert done == (sources * (2 * width - 1) if all_of_them is flat else stored_here)
+        source, place = source + sources, place + sources * width

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbook.kernels.events.egru import GATES, RESETS
-from eventbook.models.egru import EGRU, EGRUState, EGRUStream, SigmoidThreshold, from_gru
+from eventbook.models.egru import EGRU, EGRUState, EGRUStream, SigmoidThreshold, compress, from_gru
 from eventbook.models.egru.streaming import run
 
 F64 = torch.float64
@@ -58,6 +58,44 @@ def test_a_stream_is_the_offline_network(gate, reset):
     for its, other in zip(stream.state(), state, strict=True):
         assert relative(its.carry[0], other.carry) <= 1e-12
         assert relative(its.output[0], other.output) <= 1e-12
+
+
+def pruned(model, density=0.3):
+    """The network with some weights 0, and as `compress` makes it."""
+    masks, chance = {}, seeded(3)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("kernel"):
+                masks[name] = torch.rand(p.shape, generator=chance) < density
+                p.mul_(masks[name])
+    return model, compress(model, masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_stream_of_a_compressed_network_reads_what_is_left(gate, reset, dtype):
+    model, small = pruned(network(reset=reset, reset_gate=gate, event_input=True, dtype=dtype))
+    x = inputs().to(dtype)
+    dense, stream = EGRUStream(model), EGRUStream(small)
+    found = stream.push(x.numpy())
+    assert relative(found, dense.push(x.numpy())) <= (1e-12 if dtype == F64 else 1e-5)
+    assert 0 < (found != 0).mean() < 0.9
+    for layer, its in enumerate(small.run(x[None]).layers):
+        for mine, other, every in (
+            (stream.operations(layer), its.operations(), dense.operations(layer)),
+            (stream.input_operations(layer), its.input_operations(), dense.input_operations(layer)),
+        ):
+            assert mine == other
+            assert mine.events == every.events
+            assert 0 < mine.multiply_accumulates < 0.5 * every.multiply_accumulates
+
+
+def test_of_a_network_with_one_compressed_layer_all_are():
+    model, small = pruned(network())
+    small.cells[1] = copy.deepcopy(model.cells[1])
+    x = inputs().numpy()
+    assert relative(EGRUStream(small).push(x), EGRUStream(model).push(x)) <= 1e-12
 
 
 @given(st.lists(st.integers(0, 25), max_size=5), st.sampled_from([torch.float32, F64]))

@@ -22,6 +22,7 @@ Source: derived; `sparse_language_models`, event kernel with sparse rows.
 # mypy: disable-error-code="no-untyped-def, call-arg, unreachable, var-annotated"
 # Kernels are typed by Numba, at every call.
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from eventbook.kernels.events.counters import EVENTS, MACS
 from eventbook.kernels.events.csr_matrix import prove, unsigned
-from eventbook.kernels.events.rows import add_columns, add_rows, bytes_each, dot_columns, dot_rows
+from eventbook.kernels.events.rows import add_columns, add_rows, bytes_each, dot_columns, dot_rows, part
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.doors import inside
 from eventbook.kernels.machinery.tensors import array
@@ -81,6 +82,17 @@ def compressed_rows(
     cut = np.empty(begin.size - 1, np.int64)
     _find_cuts(begin, targets_of, column, cut)
     return CompressedRows(begin, cut, targets_of, array(values))
+
+
+def end_to_end(matrices: Sequence[CompressedRows]) -> CompressedRows:
+    """Rows of several matrices as those of one, of which `part` takes each."""
+    before = np.cumsum([0, *(its.values.size for its in matrices)])
+    begins = [its.begin[:-1] + first for its, first in zip(matrices, before, strict=False)]
+    cuts = [its.cut + first for its, first in zip(matrices, before, strict=False)]
+    return CompressedRows(
+        np.concatenate([*begins, before[-1:]]), np.concatenate(cuts),
+        np.concatenate([its.indices for its in matrices]), np.concatenate([its.values for its in matrices]),
+    )  # fmt: skip
 
 
 @inside
@@ -203,3 +215,15 @@ def _bytes_each(matrix):
     if not isinstance(matrix, types.BaseTuple):
         return None
     return lambda matrix: matrix.values.itemsize + matrix.indices.itemsize
+
+
+@overload(part)
+def _part(matrices, at, sources, width):
+    if not isinstance(matrices, types.BaseTuple):
+        return None
+
+    def run(matrices, at, sources, width):
+        begin, cut = matrices.begin[at : at + sources + 1], matrices.cut[at : at + sources]
+        return CompressedRows(begin, cut, matrices.indices, matrices.values)
+
+    return run

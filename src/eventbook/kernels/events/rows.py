@@ -320,3 +320,18 @@ def bytes_each(matrix):
 @overload(bytes_each)
 def _bytes_each(matrix):
     return (lambda matrix: matrix.itemsize) if isinstance(matrix, types.Array) else None
+
+
+# --- one of several matrices that lie end to end -----------------------------------------------------------
+
+
+def part(matrices, at, sources, width):
+    """The matrix (source, width) that begins at a place; of compressed rows a place is a source."""
+    raise NotImplementedError("callable from kernels alone")
+
+
+@overload(part)
+def _part(matrices, at, sources, width):
+    if not isinstance(matrices, types.Array):
+        return None
+    return lambda matrices, at, sources, width: matrices[at : at + sources * width]

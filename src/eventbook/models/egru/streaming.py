@@ -8,15 +8,15 @@ r"""An EGRU that is fed step by step, as one compiled loop over steps and layers
                                       z, r, g, c, y, h elementwise;   y is the input of the next layer
 
 A step costs what units say: 3 H products for each unit of the layer that spoke the step before, and for each
-of the layer below that spoke in this one. Weights lie end to end, so that a call hands over a few arrays and
-takes as long as its arithmetic; a call through torch would take longer than a small layer does.
+of the layer below that spoke in this one; of a network that `compress` made, a product for each weight that
+is left of their rows. Weights lie end to end, so that a call hands over a few arrays and takes as long as its
+arithmetic; a call through torch would take longer than a small layer does.
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
 | x | input of one step, or of several | (input_size,) or (time, input_size) | `x` |
 | y | what the last layer says | (hidden_size,) or (time, hidden_size) | - |
-| - | all weights, end to end | (weights,) | `weights` |
-| - | sizes of each layer and where its weights and its memory begin | (layers, `FIELDS`) int64 | `plan` |
+| - | weights end to end, and a plan of them | see `packing` | `vectors`, `matrices`, `plan` |
 | h, y | of each layer, end to end | (2 units of all layers,) | `memory` |
 
 Source: derived from `layers`; the offline model is its oracle.
@@ -25,7 +25,6 @@ Source: derived from `layers`; the offline model is its oracle.
 # Kernels are typed by Numba, at every call.
 
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -36,74 +35,59 @@ from torch import Tensor
 
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, Operations
 from eventbook.kernels.events.egru_forward import advance, receive
-from eventbook.kernels.events.rows import add_rows, find
-from eventbook.kernels.machinery.aligned import aligned
+from eventbook.kernels.events.rows import add_rows, bytes_each, find, part
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.doors import inside
 from eventbook.kernels.machinery.tensors import FLOATING, array, same_dtype
-from eventbook.models.egru.cell import EGRUCell, EGRUState
+from eventbook.models.egru.cell import EGRUState
 from eventbook.models.egru.network import EGRU, cells_of
+from eventbook.models.egru.packing import Field, packed, zeros
 
 Array = NDArray[Any]
 
 
-class Field(IntEnum):
-    """Columns of `plan`; places are positions."""
-
-    INPUTS = 0
-    UNITS = 1
-    KERNEL = 2  # weights
-    RECURRENT = 3
-    BIAS = 4
-    RECURRENT_BIAS = 5
-    THRESHOLD = 6
-    REMOVED = 7  # what an event takes from the state, unless that is its value
-    CARRY = 8  # memory
-    SPOKEN = 9
-
-
-FIELDS = len(Field)
-(INPUTS, UNITS, KERNEL, RECURRENT, BIAS, RECURRENT_BIAS, THRESHOLD, REMOVED, CARRY, SPOKEN) = map(int, Field)
 INPUT, INSIDE = 0, 1  # which product was counted
 
 
 @inside
 @kernel()
-def run(x, output, weights, plan, memory, scratch, chosen, counts, by_value, outside, gated):
+def run(x, output, vectors, matrices, plan, memory, scratch, chosen, counts, by_value, outside, gated):
     """Take some steps.
 
     x: (time, inputs); output: (time, units of the last layer); scratch: (7, 3 x widest); chosen: room for a
     number an input or unit; counts: (2, layers, `COLUMNS`), to which is added. `memory` goes on from call to
     call. Relies on a plan that fits weights and memory.
     """
+    each = bytes_each(matrices)
     value, gates, cross, said, state = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     for t in range(x.shape[0]):
         coming = x[t]
         for layer in range(plan.shape[0]):
-            inputs, units = plan[layer, INPUTS], plan[layer, UNITS]
-            width, wide = 3 * units, plan[layer, KERNEL]
+            inputs, units = plan[layer, Field.INPUTS], plan[layer, Field.UNITS]
+            width = 3 * units
             p, q, scaled = scratch[5][:width], scratch[6][:width], cross[units : 2 * units]
-            bias, more = plan[layer, BIAS], plan[layer, RECURRENT_BIAS]
-            p[:] = weights[bias : bias + width]
-            q[:] = weights[more : more + width]
+            bias, more = plan[layer, Field.BIAS], plan[layer, Field.RECURRENT_BIAS]
+            p[:] = vectors[bias : bias + width]
+            q[:] = vectors[more : more + width]
             events = find(coming, 0, inputs, False, chosen, value)
-            done = add_rows(weights[wide : wide + inputs * width], chosen, value, events, p)
+            rows = part(matrices, plan[layer, Field.KERNEL], inputs, width)
+            done = add_rows(rows, chosen, value, events, p)
             counts[INPUT, layer, EVENTS] += events
             counts[INPUT, layer, MACS] += done
-            counts[INPUT, layer, BYTES] += done * weights.itemsize
-            at = plan[layer, SPOKEN]
+            counts[INPUT, layer, BYTES] += done * each
+            at = plan[layer, Field.SPOKEN]
             previous = memory[at : at + units]
             events = find(previous, 0, units, False, chosen, value)
-            at = plan[layer, RECURRENT]
-            recurrent = weights[at : at + units * width]
-            done = receive(p, 0, recurrent, previous, events, chosen, value, gated, q, scaled)
+            rows = part(matrices, plan[layer, Field.RECURRENT], units, width)
+            done = receive(p, 0, rows, previous, events, chosen, value, gated, q, scaled)
             counts[INSIDE, layer, EVENTS] += events
             counts[INSIDE, layer, MACS] += done
-            counts[INSIDE, layer, BYTES] += done * weights.itemsize
-            at, theta, less = plan[layer, CARRY], plan[layer, THRESHOLD], plan[layer, REMOVED]
+            counts[INSIDE, layer, BYTES] += done * each
+            at, theta = plan[layer, Field.CARRY], plan[layer, Field.THRESHOLD]
+            less = plan[layer, Field.REMOVED]
             advance(
-                p, 0, q, memory[at : at + units], previous, weights[theta : theta + units],
-                weights[less : less + units], by_value, outside, gated, said, state, gates, cross,
+                p, 0, q, memory[at : at + units], previous, vectors[theta : theta + units],
+                vectors[less : less + units], by_value, outside, gated, said, state, gates, cross,
             )  # fmt: skip
             coming = previous
         output[t, :] = coming
@@ -118,12 +102,12 @@ class EGRUStream:
     Parameters
     ----------
     model
-        The network, on the CPU.
+        The network, on the CPU; one that `compress` made stays compressed.
 
     Raises
     ------
     TypeError
-        If it is no EGRU or its weights are of another precision.
+        If it is no EGRU, or its weights are of another precision.
     ValueError
         If a weight is not finite.
 
@@ -146,16 +130,16 @@ class EGRUStream:
         if not isinstance(model, EGRU):
             raise TypeError(f"model must be an EGRU, got {type(model).__name__}")
         cells = cells_of(model)
-        same_dtype(FLOATING, model=cells[0].kernel)
+        same_dtype(FLOATING, model=cells[0].like)
         for name, weight in model.state_dict().items():
             if not weight.isfinite().all() and not (weight == -torch.inf).all():
                 raise ValueError(f"model must have finite weights, got others in {name}")
         first = cells[0].dynamics
         self._options = first.reset == "value", first.reset == "paper", first.reset_gate == "before"
-        self._weights, self._plan = packed(cells)
+        self._vectors, self._matrices, self._plan = packed(cells)
         self.input_size, self.hidden_sizes = model.input_size, model.hidden_sizes
-        widest, dtype = max(self.input_size, *self.hidden_sizes), self._weights.dtype
-        self._scratch = _zeros(7 * 3 * widest, dtype).reshape(7, -1)
+        widest, dtype = max(self.input_size, *self.hidden_sizes), self._vectors.dtype
+        self._scratch = zeros(7 * 3 * widest, dtype).reshape(7, -1)
         self._chosen = np.zeros(widest, np.int64)
         self.reset()
 
@@ -167,21 +151,22 @@ class EGRUStream:
         ValueError
             If the state is not of this network and one sequence; the stream is then as it was before.
         """
-        memory = _zeros(2 * sum(self.hidden_sizes), self._weights.dtype)
+        memory = zeros(2 * sum(self.hidden_sizes), self._vectors.dtype)
         if state is not None:
             if len(state) != len(self.hidden_sizes):
                 raise ValueError(
                     f"state must have {len(self.hidden_sizes)} members, one a layer, got {len(state)}"
                 )
             for number, (row, its) in enumerate(zip(self._plan, state, strict=True)):
-                for part, field, tensor in zip(EGRUState._fields, (CARRY, SPOKEN), its, strict=True):
-                    units = int(row[UNITS])
+                units = int(row[Field.UNITS])
+                places = Field.CARRY, Field.SPOKEN
+                for name, place, tensor in zip(EGRUState._fields, places, its, strict=True):
                     if tuple(tensor.shape) not in ((units,), (1, units)):
                         raise ValueError(
-                            f"state[{number}].{part} must be (1, {units}) or ({units},), "
+                            f"state[{number}].{name} must be (1, {units}) or ({units},), "
                             f"got {tuple(tensor.shape)}"
                         )
-                    memory[row[field] : row[field] + units] = array(tensor).reshape(-1)
+                    memory[row[place] : row[place] + units] = array(tensor).reshape(-1)
         self._memory = memory
         self._counts = np.zeros((2, len(self._plan), COLUMNS), np.int64)
         self.steps = 0
@@ -204,7 +189,7 @@ class EGRUStream:
         ValueError
             If the shape is another one. The stream is then as it was before.
         """
-        given = np.require(x, self._weights.dtype, ["C", "A", "W"])  # what the loop is compiled for
+        given = np.require(x, self._vectors.dtype, ["C", "A", "W"])  # what the loop is compiled for
         if given.ndim not in (1, 2) or given.shape[-1] != self.input_size:
             raise ValueError(
                 f"x must be (input_size,) or (time, input_size) with input_size {self.input_size}, "
@@ -213,15 +198,15 @@ class EGRUStream:
         steps = given if given.ndim == 2 else given[None]
         output = np.empty((len(steps), self.hidden_sizes[-1]), given.dtype)
         run.kernel(
-            steps, output, self._weights, self._plan, self._memory, self._scratch, self._chosen, self._counts,
-            *self._options,
+            steps, output, self._vectors, self._matrices, self._plan, self._memory, self._scratch,
+            self._chosen, self._counts, *self._options,
         )  # fmt: skip
         self.steps += len(steps)
         return output if given.ndim == 2 else output[0]
 
     def state(self) -> tuple[EGRUState, ...]:
         """The state of each layer, (1, unit) each, as a network takes it."""
-        parts = ([int(row[field]) for field in (CARRY, SPOKEN)] for row in self._plan)
+        parts = ([int(row[field]) for field in (Field.CARRY, Field.SPOKEN)] for row in self._plan)
         return tuple(
             EGRUState(*(self._part(at, units) for at in places))
             for places, units in zip(parts, self.hidden_sizes, strict=True)
@@ -237,39 +222,3 @@ class EGRUStream:
 
     def _part(self, at: int, units: int) -> Float[Tensor, "1 unit"]:
         return torch.from_numpy(self._memory[at : at + units].copy())[None]
-
-
-def packed(cells: Sequence[EGRUCell]) -> tuple[Array, NDArray[np.int64]]:
-    """Weights of layers end to end, and the plan that says where they begin."""
-    plan, pieces = np.zeros((len(cells), FIELDS), np.int64), list[Array]()
-    at = memory = 0
-    for row, cell in zip(plan, cells, strict=True):
-        units = cell.hidden_size
-        row[INPUTS], row[UNITS], row[CARRY], row[SPOKEN] = cell.input_size, units, memory, memory + units
-        memory += 2 * units
-        for field, piece in _weights(cell).items():
-            row[field], at = at, at + piece.size
-            pieces.append(piece.reshape(-1))
-    together = _zeros(at, pieces[0].dtype)
-    np.concatenate(pieces, out=together)
-    return together, plan
-
-
-def _weights(cell: EGRUCell) -> dict[Field, Array]:
-    theta = cell.threshold().detach()
-    bias = torch.zeros(3 * cell.hidden_size, dtype=theta.dtype) if cell.bias is None else cell.bias
-    return {
-        Field.KERNEL: array(cell.kernel),
-        Field.RECURRENT: array(cell.recurrent_kernel),
-        Field.BIAS: array(bias),
-        Field.RECURRENT_BIAS: array(cell.recurrent_bias_or_zeros()),
-        Field.THRESHOLD: array(theta),
-        Field.REMOVED: array(theta if cell.dynamics.reset == "threshold" else torch.zeros_like(theta)),
-    }
-
-
-def _zeros(size: int, dtype: Any) -> Array:
-    """(size,) zeros that begin at a cache line."""
-    found: Array = aligned.py_func(size, dtype)
-    found[:] = 0
-    return found
