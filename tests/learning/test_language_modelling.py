@@ -15,6 +15,7 @@ from eventbook.learning.language_modelling import (
     train_language_model,
     windows,
 )
+from eventbook.learning.pruning import Masks, prune
 from eventbook.models.language_model import (
     LanguageModel,
     LanguageModelConfig,
@@ -156,6 +157,37 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
         with pytest.raises(ValueError, match=line):
             train_language_model(model, words, recipe, checkpoint=path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("cell", ["egru", "lstm"])
+def test_masks_hold_what_was_pruned_and_an_interrupted_run_goes_on(tmp_path: Path, cell: str):
+    recipe = replace(RECIPE, beta1=0.9, clip=0.1)  # momentum, and a norm that pruned weights would enter
+
+    def pruned() -> tuple[LanguageModel, Masks]:
+        model = built(cell)
+        return model, prune(model, 0.8)
+
+    whole, masks = pruned()
+    train_language_model(whole, text(), recipe, begin=masks.hold)
+    for name, mask in masks.items():
+        assert torch.equal(whole.get_parameter(name) != 0, mask)
+    cut, others = pruned()
+    path, steps = tmp_path / "run.pt", iter(range(1_000))
+
+    def stop() -> None:
+        if next(steps) == 7:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_language_model(
+            cut, text(), recipe, begin=others.hold, after_step=stop, checkpoint=path, save_every=2
+        )
+    again, others = pruned()
+    train_language_model(again, text(), recipe, begin=others.hold, checkpoint=path)
+    assert torch.equal(weights(again), weights(whole))
+    late, others = pruned()  # control: masks after each step alone let the norm of dead gradients in
+    train_language_model(late, text(), recipe, after_step=others.apply)
+    assert not torch.equal(weights(late), weights(whole))
 
 
 def test_the_mean_of_the_weights_is_what_remains():

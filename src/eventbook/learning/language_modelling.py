@@ -122,6 +122,7 @@ def train_language_model(
     *,
     looks: int = 1,
     watch: Callable[[], dict[str, float]] | None = None,
+    begin: Callable[[torch.optim.Optimizer], object] | None = None,
     after_step: Callable[[], object] | None = None,
     checkpoint: Path | str | None = None,
     save_every: int = 500,
@@ -140,11 +141,13 @@ def train_language_model(
         Entries of the history, evenly over the words of the run; the last at its end.
     watch
         Called at each with the model in the mode of evaluation; the numbers that it returns join the entry.
+    begin
+        Called with the optimiser before the first step of this call, as `Masks.hold`.
     after_step
-        Called after every step of the optimiser, as masks that hold pruned weights at zero.
+        Called after every step of the optimiser, as `GradualPruning.step`.
     checkpoint
         File from which an interrupted run goes on, bit for bit. It belongs to recipe, model and text; that
-        `looks`, `watch` and `after_step` are the same is the caller's care.
+        `looks` and what is called are the same, with what they remember, is the caller's care.
     save_every
         Steps between two writings of it; it is also written with every entry.
 
@@ -175,6 +178,8 @@ def train_language_model(
     about = run.about() if path else {}
     if path and (state := read_checkpoint(path, about, tuple(run.state()))):
         run.load(state)
+    if begin:
+        begin(run.optimizer)
     with torch.random.fork_rng(devices=[text.device] if text.is_cuda else []):
         while not run.finished:
             model.train()
