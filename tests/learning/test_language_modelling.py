@@ -15,7 +15,8 @@ from eventbook.learning.language_modelling import (
     train_language_model,
     windows,
 )
-from eventbook.learning.pruning import Masks, prune
+from eventbook.learning.pruning import Masks, connection_masks, prune, rewire
+from eventbook.learning.rewiring.deep_r import DeepR
 from eventbook.models.language_model import (
     LanguageModel,
     LanguageModelConfig,
@@ -188,6 +189,22 @@ def test_masks_hold_what_was_pruned_and_an_interrupted_run_goes_on(tmp_path: Pat
     late, others = pruned()  # control: masks after each step alone let the norm of dead gradients in
     train_language_model(late, text(), recipe, after_step=others.apply)
     assert not torch.equal(weights(late), weights(whole))
+
+
+def test_a_rewired_model_is_read_back(tmp_path: Path):
+    def rewired() -> tuple[LanguageModel, DeepR]:
+        model = rewire(built(), 0.5, seed=1)
+        return model, DeepR(model, lr=0.05, l1=1e-3)  # type: ignore[arg-type]
+
+    model, optimizer = rewired()
+    path = tmp_path / "run.pt"
+    train_language_model(model, text(), RECIPE, after_step=optimizer.step, checkpoint=path)
+    assert optimizer.total_rewired > 0
+    again, _ = rewired()
+    train_language_model(again, text(), RECIPE, checkpoint=path)
+    masks = connection_masks(again)
+    assert all(torch.equal(mask, masks[name]) for name, mask in connection_masks(model).items())
+    assert torch.equal(weights(again), weights(model))
 
 
 def test_the_mean_of_the_weights_is_what_remains():

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 About = Mapping[str, Mapping[str, Any]]
 
 
 def shapes(model: nn.Module) -> dict[str, list[Any]]:
-    """Dtype and sizes of each weight: what tells models of one kind apart."""
-    return {name: [str(weight.dtype), *weight.shape] for name, weight in model.state_dict().items()}
+    """Dtype and sizes of each weight: what tells models of one kind apart.
+
+    What a module keeps besides tensors, as one that is rewired does, is not looked at.
+    """
+    kept = model.state_dict().items()
+    return {name: [str(its.dtype), *its.shape] for name, its in kept if isinstance(its, Tensor)}
 
 
 def write_checkpoint(path: Path, about: About, state: Mapping[str, Any]) -> None:
