@@ -1,0 +1,1308 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Experiments: a silent network, pruned
+#
+# The [method page](method.ipynb) says what silent units and missing weights leave of a product, and that the gains multiply
+# but for a covariance. What a trained network loses when it is pruned, whether it then speaks as before, and what sign that
+# covariance has, no algebra can say. This page prunes word models: EGRUs, and gated networks that speak all the time.
+
+# %% tags=["remove-cell"]
+# On Colab the package is missing: fetch the project, install what else is missing.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("eventbook") is None:
+    home = os.path.abspath("eventbook-main")  # "eventbook" would pass for the package
+    if not os.path.isdir(home):
+        source = "https://github.com/eventbook/eventbook"
+        subprocess.check_call(["git", "clone", "--depth", "1", source, home])
+    subprocess.check_call([sys.executable, f"{home}/scripts/install_missing.py"])
+    importlib.invalidate_caches()
+    sys.path.insert(0, f"{home}/src")
+    os.chdir(f"{home}/notebooks/sparse_language_models")
+
+# %% tags=["parameters"]
+seeds: list[int] = [0]  # one run of everything for each
+networks: list[str] = [
+    "EGRU",
+    "LSTM",
+]  # which are pruned; GRU, where all are trained here
+base_epochs: float = 0.0  # passes before pruning; 0: the project's trained weights
+text_set: str = "state_of_the_union"  # or penn_treebank, wikitext2: your own copy
+text_vocabulary: int = 10000  # words, most frequent first; all others are <unk>
+test_words: int = 8000  # of the test text; 0: all of it
+base_embedding: int = (
+    256  # size of a word's vector and of the last layer, if trained here
+)
+base_units: int = 320  # units of the layers before the last, EGRU and GRU
+lstm_units: int = 256  # of the LSTM
+base_layers: int = 2  # layers
+reset: str = "threshold"  # what an event takes: threshold, value, paper or none
+reset_gate: str = "after"  # of the recurrent matrix, or before
+threshold_init: float = -5.0  # mean of the thresholds before their sigmoid
+threshold_spread: float = 0.5  # standard deviation of that
+threshold_trainable: bool = True  # or as drawn
+surrogate_support: float = 5.0  # beta, inverse half-width of the window
+surrogate_dampening: float = 0.3  # gamma, its height
+dropout: float = 0.1  # of vectors, between layers, of the last output
+base_rates: list[float] = [0.008]  # learning rates; each network takes its best
+trial_epochs: float = 0.5  # passes of a trial that finds it, on validation words
+base_batch: int = 32  # pieces of the text that are read at once
+base_window: int = 64  # words that gradients see
+beta1: float = 0.0  # of Adam; the usual is 0.9
+weight_decay: float = 0.02  # of AdamW, before and after pruning
+carry_state: bool = True  # false: between windows an EGRU keeps only its output
+activity_target: float = 0.2  # of the term for events
+activity_strength: float = 0.0  # of it; 0 for none
+sparsities: list[float] = [
+    0.0,
+    0.8,
+    0.9,
+    0.95,
+]  # shares that go; 0 is the dense network
+moderate: float = 0.8  # one of them, of which the text speaks
+method: str = "magnitude"  # or random, deep_rewiring, unit_frequency (EGRU alone)
+scope: str = "matrix"  # in which as many go: matrix, gate, layer or global
+schedule: int = 1  # prunings on the way to the sparsity; 1: one shot
+prune_input: bool = True  # kernels that read what comes from below
+prune_recurrent: bool = True  # kernels that read the layer's own output
+finetune_words: int = 10000  # words of training after pruning
+finetune_batch: int = 16  # pieces that are read at once there
+finetune_window: int = 32  # words that gradients see there
+finetune_rate: float = 0.75  # learning rate there, as a share of the network's
+variant_seeds: list[int] = []  # of the variants; empty: the recorded full run
+variant_sparsity: float = 0.9  # of them all
+variant_words: int = 12000  # words of training after pruning
+decay_efolds: list[float] = []  # e-folds of decay; empty: the recorded full run
+small_vocabulary: int = 2000  # words of the small models there
+small_units: int = 96  # their units, in one layer
+small_words: int = 150000  # their words
+small_epochs: float = 4.0  # passes over them
+small_rate: float = 0.008  # their learning rate
+small_batch: int = 16  # pieces that are read at once there
+small_window: int = 32  # words that gradients see there
+
+# %% tags=["hide-input"]
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from myst_nb import glue
+from scipy.stats import spearmanr
+
+from eventbook.companion.notebook import (
+    PALETTE,
+    bound,
+    checkpoint,
+    keep,
+    record,
+    recorded,
+    use_theme,
+)
+from eventbook.datasets import load_text, load_weights
+from eventbook.learning.language_modelling import (
+    LanguageTraining,
+    rate,
+    train_language_model,
+    windows,
+)
+from eventbook.learning.pruning import (
+    SCOPES,
+    GradualPruning,
+    Masks,
+    magnitude_masks,
+    prune_units,
+    random_masks,
+    recurrent_weights,
+    rewire,
+    settle,
+)
+from eventbook.learning.pruning import (
+    sparsities as gradually,
+)
+from eventbook.learning.rewiring.deep_r import DeepR, sparse_connections
+from eventbook.models.egru import compress
+from eventbook.models.language_model import (
+    KneserNey,
+    LanguageModel,
+    LanguageModelConfig,
+    evaluate,
+    load_model,
+)
+from eventbook.models.sparsity import measure_sparsity, modelled_macs, split_of_ratio
+
+torch.set_num_threads(1)
+use_theme()
+full = recorded("sparse_language_models")  # the recorded full run, shown beside this
+COLORS = {
+    "EGRU": "blue",
+    "GRU": "orange",
+    "LSTM": "green",
+    "trigram": "grey",
+    "unigram": "grey",
+}
+METHODS = ("magnitude", "random", "deep_rewiring", "unit_frequency")
+NOT_YET = "not computed in this run, and no full run of it is recorded"
+
+
+# %% tags=["hide-input"]
+lists = {"seeds": seeds, "sparsities": sparsities, "base_rates": base_rates}
+for name, given in lists.items():
+    if not given:
+        raise ValueError(f"{name} must be one at least, got none")
+if "EGRU" not in networks or set(networks) - {"EGRU", "GRU", "LSTM"}:
+    raise ValueError(f"networks must be EGRU, and GRU or LSTM, got {networks}")
+if not base_epochs and "GRU" in networks:
+    raise ValueError(
+        "base_epochs must be > 0 for a GRU, of which no weights are here"
+    )
+if not 0 <= base_epochs < np.inf:
+    raise ValueError(f"base_epochs must be 0 or more, got {base_epochs}")
+if not base_epochs and text_set != "state_of_the_union":
+    raise ValueError(
+        f"base_epochs must be > 0 for {text_set}, of which no weights are"
+    )
+if sparsities[0] != 0 or sorted(set(sparsities)) != sparsities or sparsities[-1] >= 1:
+    raise ValueError(f"sparsities must rise from 0 to below 1, got {sparsities}")
+if moderate not in sparsities[1:]:
+    raise ValueError(f"moderate must be one of {sparsities[1:]}, got {moderate}")
+if not 0 < variant_sparsity < 1:
+    raise ValueError(f"variant_sparsity must be in 0..1, got {variant_sparsity}")
+if method not in METHODS:
+    raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+if scope not in SCOPES:
+    raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+if schedule < 1 or (schedule > 1 and method != "magnitude"):
+    raise ValueError(f"schedule must be 1, or more for magnitude, got {schedule}")
+if not (prune_input or prune_recurrent):
+    raise ValueError("prune_input or prune_recurrent must be true, got neither")
+if base_layers < 1:
+    raise ValueError(f"base_layers must be 1 or more, got {base_layers}")
+for name, count in {
+    "finetune_words": finetune_words,
+    "variant_words": variant_words,
+}.items():
+    if count < 8 * finetune_batch:
+        raise ValueError(f"{name} must be at least {8 * finetune_batch}, got {count}")
+if test_words != 0 and test_words < 1000:
+    raise ValueError(f"test_words must be 0 or at least 1000, got {test_words}")
+if not finetune_rate > 0:
+    raise ValueError(f"finetune_rate must be > 0, got {finetune_rate}")
+if any(not 0 <= e < np.inf for e in decay_efolds) or len(decay_efolds) == 1:
+    raise ValueError(f"decay_efolds must be two or more from 0, got {decay_efolds}")
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def parameters_of(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def listed(runs, form=".1f"):
+    """Mean and single runs, in words."""
+    if not len(runs):
+        return "none"
+    if len(runs) == 1:
+        return format(runs[0], form)
+    return f"{np.mean(runs):{form}} ({', '.join(format(run, form) for run in runs)})"
+
+
+# %% [markdown]
+# ## Trained networks
+#
+# To be pruned, a network must have learned something. The quick form of this page begins with weights of the project, an
+# EGRU and an LSTM that were trained on State of the Union addresses; the full profile trains its own, three of each, and a
+# GRU with them. All are built as in [the chapter on the EGRU](../egru/experiments.ipynb): one table of word vectors reads the
+# input and the answer, two recurrent layers between, the state carried along the text.
+#
+# ```{margin} The paper's data
+# The paper works with the Penn Treebank and WikiText-2, which cannot be shared, and with layers of 1,350 units. With
+# your own copy set `text_set`, and `base_epochs`, for weights of these are not here.
+# ```
+
+
+# %%
+class Texts(NamedTuple):
+    """Words to learn from, to look at on the way, and to be predicted."""
+
+    vocabulary: int  # without the two marks
+    learnt: np.ndarray
+    held_out: np.ndarray
+    unseen: np.ndarray
+
+
+def texts_of(corpus, vocabulary, count=0):
+    return Texts(
+        vocabulary,
+        corpus.train[: count or None],
+        corpus.valid,
+        corpus.test[: test_words or None],
+    )
+
+
+corpus = load_text(text_set, words=text_vocabulary)
+texts, n_words = texts_of(corpus, text_vocabulary), len(corpus.vocabulary)
+anchors = {
+    name: KneserNey(texts.learnt, n_words, order).perplexity(texts.unseen)
+    for name, order in {"unigram": 1, "trigram": 3}.items()
+}
+print(fill(str(corpus.source), 86))
+
+# %% tags=["hide-input"]
+egru_text = LanguageModelConfig(
+    n_words,
+    base_embedding,
+    (base_units,) * (base_layers - 1) + (base_embedding,),
+    input_dropout=dropout,
+    layer_dropout=dropout,
+    output_dropout=dropout,
+    reset=reset,
+    reset_gate=reset_gate,
+    threshold_mean=threshold_init,
+    threshold_std=threshold_spread,
+    threshold_trainable=threshold_trainable,
+    surrogate_support=surrogate_support,
+    surrogate_dampening=surrogate_dampening,
+)
+lstm_sizes = (lstm_units,) * (base_layers - 1) + (base_embedding,)
+text_models = {
+    "EGRU": egru_text,
+    "GRU": replace(egru_text, cell="gru"),
+    "LSTM": replace(egru_text, cell="lstm", hidden_sizes=lstm_sizes),
+}
+text_recipe = LanguageTraining(
+    epochs=base_epochs or 1.0,
+    batch_size=base_batch,
+    window=base_window,
+    carry_state=carry_state,
+    weight_decay=weight_decay,
+    beta1=beta1,
+    beta2=0.99,
+    activity_target=activity_target,
+)
+WEIGHTS = {name: f"state_of_the_union_{name.lower()}" for name in ("EGRU", "LSTM")}
+LOOKS = 5  # at the validation words, over a training
+
+
+def recipe_of(name, seed, rate, **changes):
+    """The recipe of a network: a rate, a seed, and a term for events."""
+    strength = activity_strength if name == "EGRU" else 0.0
+    changes = {"lr": rate, "seed": seed, "activity_strength": strength} | changes
+    return replace(text_recipe, **changes)
+
+
+def read(name, config, recipe, texts, looks=LOOKS):
+    """Train a word model; returns it and what was seen on the way."""
+    model, held_out = LanguageModel(config, generator(recipe.seed)), texts.held_out
+    words = [text_set, texts.vocabulary, len(texts.learnt), len(held_out), looks]
+    what = {"config": config, "recipe": recipe, "words": words}
+    file = checkpoint(f"words-{name}", shared=True, **what)
+
+    def watch():
+        seen = evaluate(model, held_out, carry_state=recipe.carry_state)
+        return {"perplexity": seen.perplexity, "activity": seen.mean_activity}
+
+    options = {"looks": looks, "watch": watch, "checkpoint": file}
+    return model, train_language_model(model, texts.learnt, recipe, **options)
+
+
+@cache
+def rate_of(name):
+    """The learning rate that is best for a network in a trial on validation words."""
+    if len(base_rates) == 1:
+        return base_rates[0]
+    found = []
+    for trial in base_rates:
+        recipe = recipe_of(name, seeds[0], trial, epochs=trial_epochs)
+        _, history = read(name, text_models[name], recipe, texts, looks=1)
+        found.append(history[-1]["perplexity"])
+    return base_rates[int(np.argmin(found))]
+
+
+# %%
+class Start(NamedTuple):
+    """A trained network, how it was trained, and on what."""
+
+    name: str
+    model: LanguageModel
+    recipe: LanguageTraining
+    texts: Texts
+
+
+@cache
+def start(name, seed):
+    """A network to be pruned."""
+    if base_epochs:
+        recipe = recipe_of(name, seed, rate_of(name))
+        model, _ = read(name, text_models[name], recipe, texts)
+        return Start(name, model, recipe, texts)
+    model, about = load_model(load_weights(WEIGHTS[name]))
+    if model.config.vocabulary != n_words:
+        raise ValueError(
+            f"text_vocabulary must be {model.config.vocabulary - 2} for the weights "
+            f"that are here, got {text_vocabulary}"
+        )
+    return Start(name, model, LanguageTraining(**about["recipe"]), texts)
+
+
+def seen_by(model, texts=texts):
+    """Perplexity, activity and products on the words of the test."""
+    return evaluate(model, texts.unseen, carry_state=carry_state)
+
+
+bases = {name: [start(name, seed) for seed in seeds] for name in networks}
+dense = {n: [seen_by(base.model) for base in its] for n, its in bases.items()}
+
+
+def over(runs, of):
+    """The mean of something over runs."""
+    return float(np.mean([of(run) for run in runs]))
+
+
+# %% tags=["hide-input"]
+perplexity = {n: over(runs, lambda r: r.perplexity) for n, runs in dense.items()}
+egru_dense = dense["EGRU"]
+egru_macs = over(egru_dense, lambda r: r.macs)
+whole_macs = egru_dense[0].dense_macs
+of_vectors = over(
+    egru_dense, lambda r: r.products[0].effective / r.products[0].tokens
+)
+record(
+    sl_x_words=len(texts.unseen),
+    sl_x_vocabulary=n_words,
+    sl_x_parameters=parameters_of(bases["EGRU"][0].model),
+    sl_x_egru=perplexity["EGRU"],
+    sl_x_unigram=anchors["unigram"],
+    sl_x_trigram=anchors["trigram"],
+    sl_x_activity=over(egru_dense, lambda r: r.mean_activity),
+    sl_x_macs=egru_macs,
+    sl_x_macs_dense=whole_macs,
+    sl_x_silence=whole_macs / egru_macs,
+    sl_x_vectors=of_vectors / egru_macs,
+)
+keep(
+    sl_x_start={
+        n: [[r.perplexity, r.macs] for r in runs] for n, runs in dense.items()
+    },
+    sl_x_anchors=anchors,
+)
+for name, runs in dense.items():
+    count = parameters_of(bases[name][0].model)
+    found = listed([r.perplexity for r in runs])
+    spent, whole = over(runs, lambda r: r.macs), runs[0].dense_macs
+    print(f"{name:5} {count:>9,} parameters, test perplexity {found}")
+    print(f"      {spent:>9,.0f} products for a word, {whole:,.0f} with every unit")
+for number, shares in enumerate(
+    zip(*[r.activity for r in egru_dense], strict=True), 1
+):
+    print(
+        f"EGRU, layer {number}: {listed(100 * np.array(shares))} % of the units speak"
+    )
+for name, runs in full.get("sl_x_start", {}).items():
+    found, spent = np.transpose(runs)
+    print(
+        f"full run: {name:5} {listed(found)}, {spent.mean():,.0f} products for a word"
+    )
+
+# %% [markdown]
+# On {glue:text}`sl_x_words:,` words of the test, with a vocabulary of {glue:text}`sl_x_vocabulary:,`, the EGRU has a
+# {term}`perplexity` of {glue:text}`sl_x_egru:.1f`. On the same words a trigram that was counted on the whole training text has
+# {glue:text}`sl_x_trigram:.1f`, the frequencies of words alone {glue:text}`sl_x_unigram:.0f`.
+#
+# Of the EGRU's units {glue:text}`sl_x_activity:.1%` speak in a step. A word costs {glue:text}`sl_x_macs:,.0f` products of
+# something with something in the recurrent layers, of {glue:text}`sl_x_macs_dense:,.0f` with every unit: silence alone saves a
+# factor of {glue:text}`sl_x_silence:.2f`. It is not the inverse of the activity, for the first layer reads word vectors, which
+# are never silent; {glue:text}`sl_x_vectors:.0%` of what is left is theirs. Only pruning can touch these.
+#
+# ## Pruned, and trained on
+#
+# Each network loses the smallest of its weights, in one go, each kernel by itself, and is then trained for
+# {glue:text}`sl_x_ft_words:,` words more with the masks held. The dense network gets *the same extra training*: without it,
+# whatever is gained by further training would pass for a gain by pruning. The fine-tuning begins anew with Adam and with
+# {glue:text}`sl_x_ft_rate:.2f` of the network's learning rate.
+#
+# ```{margin} What we do not know of the paper
+# The paper's scope, schedule and length of fine-tuning are not known to us, nor is a script public. They are parameters here:
+# `scope`, `schedule`, `finetune_words`; and `method` for how weights are chosen.
+# ```
+
+
+# %%
+@dataclass(frozen=True)
+class Plan:
+    """Which weights go."""
+
+    sparsity: float
+    method: str = method
+    scope: str = scope
+    turns: int = schedule
+    inputs: bool = prune_input
+    recurrent: bool = prune_recurrent
+
+
+SHORT = {  # changes of the recipe after pruning
+    "epochs": 1.0,
+    "batch_size": finetune_batch,
+    "window": finetune_window,
+    "warmup": 0.1,
+}
+
+
+class Pruner(NamedTuple):
+    """What a pruning does in a training: before the first step, after each, at the end."""
+
+    begin: Callable | None = None
+    step: Callable | None = None
+    end: Callable = lambda: None
+
+
+# %% tags=["hide-input"]
+DRIFT, HEAT = (
+    1e-4,
+    5e-9,
+)  # of Deep Rewiring for a step: l1, temperature (noise of 1e-4)
+
+
+def share_left(sizes, embedding, fraction):
+    """Weights that are left if a share of each layer's units goes, and all."""
+    left = [size - round(fraction * size) for size in sizes]
+    below = (embedding, *left[:-1]), (embedding, *sizes[:-1])
+    kept = sum(h * (i + h) for h, i in zip(left, below[0], strict=True))
+    return kept / sum(h * (i + h) for h, i in zip(sizes, below[1], strict=True))
+
+
+def least_active(model, sparsity, words):
+    """Masks without the units that speak least, with so many weights left at most."""
+    sizes, embedding = model.config.hidden_sizes, model.config.embedding
+    for fraction in np.linspace(0, 1, 401):
+        if share_left(sizes, embedding, fraction) <= 1 - sparsity:
+            break
+    heard = evaluate(model, words, carry_state=carry_state)
+    found = prune_units(model.recurrent, heard.unit_activity, float(fraction))
+    return {f"recurrent.{name}": mask for name, mask in found.masks.items()}
+
+
+def pruner(base, model, plan, seed, steps):
+    """Prune a model in place, now or on the way."""
+    if not plan.sparsity:
+        return Pruner()
+    how = plan.method
+    if base.name != "EGRU" and how in ("deep_rewiring", "unit_frequency"):
+        how = "magnitude"  # no events to go by, and torch's layers cannot be rewired
+    which = recurrent_weights(model, inputs=plan.inputs, recurrent=plan.recurrent)
+    if how == "deep_rewiring":
+        rewire(model, plan.sparsity, which, seed=seed)
+        rewiring = DeepR(model, 1.0, l1=DRIFT, temperature=HEAT, seed=seed)
+
+        def turn():
+            for its in sparse_connections(
+                model
+            ):  # AdamW has taken the gradient's step
+                its.theta.grad = torch.zeros_like(its.theta)
+            rewiring.step()
+
+        return Pruner(step=turn, end=lambda: settle(model))
+    if plan.turns > 1:
+        path = gradually(plan.sparsity, plan.turns)
+        every = steps // (2 * plan.turns)  # in the first half
+        if not every:
+            raise ValueError(
+                f"schedule must be at most {steps // 2}, half the steps, got {plan.turns}"
+            )
+        gradual = GradualPruning(model, path, plan.scope, which, every=every)
+        return Pruner(gradual.masks.hold, gradual.step)
+    if how == "magnitude":
+        masks = magnitude_masks(model, plan.sparsity, plan.scope, which)
+    elif how == "random":
+        draw = generator(seed)
+        masks = random_masks(model, plan.sparsity, plan.scope, which, generator=draw)
+    else:
+        masks = least_active(model, plan.sparsity, base.texts.held_out[:20_000])
+    return Pruner(Masks(model, masks).hold)
+
+
+# %%
+class Pruned(NamedTuple):
+    """A pruned network, what it makes of the test before fine-tuning, and after."""
+
+    model: LanguageModel
+    before: Any
+    after: Any
+
+
+def thinned(base, plan, seed, words):
+    """Prune a copy of a network and train it on."""
+    model = deepcopy(base.model)
+    recipe = recipe_of(base.name, seed, finetune_rate * base.recipe.lr, **SHORT)
+    text = base.texts.learnt[:words]
+    steps = len(list(windows(recipe, 0, len(text) // recipe.batch_size - 1)))
+    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+    of = sha256(weights.numpy().tobytes()).hexdigest()
+    what = {"of": of, "plan": plan, "recipe": recipe, "text": [text_set, words]}
+    pruning = pruner(base, model, plan, seed, steps)
+    before = seen_by(model, base.texts)
+    train_language_model(
+        model,
+        text,
+        recipe,
+        begin=pruning.begin,
+        after_step=pruning.step,
+        checkpoint=checkpoint(f"pruned-{base.name}", **what),
+        save_every=10**9,  # at the end alone: masks on the way are in no checkpoint
+    )
+    pruning.end()
+    return Pruned(model, before, seen_by(model, base.texts))
+
+
+trained = {
+    (name, sparsity): [
+        thinned(base, Plan(sparsity), seed, finetune_words)
+        for base, seed in zip(bases[name], seeds, strict=True)
+    ]
+    for name in networks
+    for sparsity in sparsities
+}
+
+
+# %% tags=["hide-input"]
+def told(run):
+    """What is kept of a pruned network."""
+    return {
+        "before": run.before.perplexity,
+        "after": run.after.perplexity,
+        "macs": run.after.macs,
+        "activity before": list(run.before.activity),
+        "activity": list(run.after.activity),
+        "mean activity": run.after.mean_activity,
+    }
+
+
+table = {
+    name: {str(s): [told(run) for run in trained[name, s]] for s in sparsities}
+    for name in networks
+}
+
+
+def column(rows, what):
+    return np.array([row[what] for row in rows])
+
+
+def ratio_to_dense(rows, sparsity):
+    """Perplexity after fine-tuning over that of the dense network, for each seed."""
+    return column(rows[str(sparsity)], "after") / column(rows["0.0"], "after")
+
+
+hardest = sparsities[-1]
+egru_rows = table["EGRU"]
+loss = {s: float(ratio_to_dense(egru_rows, s).mean()) for s in sparsities}
+saved = {s: whole_macs / column(egru_rows[str(s)], "macs").mean() for s in sparsities}
+affordable = [s for s in sparsities if loss[s] <= 1.05]
+usual = [s for s in sparsities if moderate <= s <= 0.9] or [moderate]
+rival = next((name for name in ("GRU", "LSTM") if name in networks), "EGRU")
+rival_loss = {s: float(ratio_to_dense(table[rival], s).mean()) for s in sparsities}
+unhealed = egru_rows[str(usual[-1])]
+record(
+    sl_x_ft_words=finetune_words,
+    sl_x_ft_rate=finetune_rate,
+    sl_x_extra=float(
+        (
+            column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
+        ).mean()
+    ),
+    sl_x_moderate=moderate,
+    sl_x_hardest=hardest,
+    sl_x_loss_moderate=loss[moderate],
+    sl_x_loss_hardest=loss[hardest],
+    sl_x_rival_moderate=rival_loss[moderate],
+    sl_x_rival_hardest=rival_loss[hardest],
+    sl_x_against=max(loss[s] / rival_loss[s] for s in usual),
+    sl_x_knee=loss[hardest] / loss[moderate],
+    sl_x_saved_moderate=saved[moderate],
+    sl_x_saved_hardest=saved[hardest],
+    sl_x_unhealed_at=usual[-1],
+    sl_x_unhealed=float(
+        (column(unhealed, "before") / column(unhealed, "after")).mean()
+    ),
+    sl_x_affordable=saved[affordable[-1]],
+    sl_x_affordable_at=affordable[-1],
+)
+keep(sl_x_pruned=table)
+
+
+def show(name, rows):
+    for sparsity, runs in rows.items():
+        before, after, macs = (column(runs, w) for w in ("before", "after", "macs"))
+        print(
+            f"{name:5} {float(sparsity):4.0%} pruned   {listed(before):>24} before, "
+            f"{listed(after):>24} after   {macs.mean():>9,.0f} products"
+        )
+
+
+print("this run")
+for name in networks:
+    show(name, table[name])
+print("full run" if "sl_x_pruned" in full else f"full run: {NOT_YET}")
+for name, rows in full.get("sl_x_pruned", {}).items():
+    show(name, rows)
+
+# %% mystnb={"figure": {"caption": "Test perplexity against the share of the kernels' weights that is left. Full lines: after fine-tuning, mean and seeds. Thin, dashed: right after pruning. Grey: a trigram (dashed) and the unigram (dotted) on the same words. The right panel, where there is one, is the recorded full run.", "name": "fig-sl-knee"}, "image": {"alt": "Falling curves from few weights to many, steep at the left and flat at the right; the dashed ones rise far above the full ones at the left"}} tags=["hide-input"]
+panels = [("this run", table, anchors)]
+if "sl_x_pruned" in full:
+    panels.append(("full run", full["sl_x_pruned"], full["sl_x_anchors"]))
+figure, axes = plt.subplots(
+    1, len(panels), figsize=(3.4 + 2.4 * len(panels), 3.8), squeeze=False
+)
+for axis, (title, found, lines) in zip(axes[0], panels, strict=True):
+    for name, rows in found.items():
+        left = [100 * (1 - float(s)) for s in rows]
+        color = PALETTE[COLORS[name]]
+        for what, line, label in (("after", "o-", name), ("before", "--", None)):
+            runs = np.array([column(its, what) for its in rows.values()])
+            width = 1.8 if label else 1.0
+            axis.plot(left, runs.mean(1), line, color=color, label=label, lw=width)
+            if label and runs.shape[1] > 1:
+                axis.plot(left, runs, "x", color=color, ms=4)
+    for name, line in {"trigram": "--", "unigram": ":"}.items():
+        axis.axhline(lines[name], color=PALETTE[COLORS[name]], ls=line, lw=1.2)
+    axis.set(xscale="log", yscale="log", title=title, xlabel="weights left (%)")
+    axis.set(ylabel="test perplexity", ylim=(60, 3000))
+    marks = [100, 50, 20, 10, 5] + [1] * (min(left) < 4)
+    axis.set_xticks(marks, [str(mark) for mark in marks])
+    axis.set_yticks(
+        [100, 200, 500, 1000, 2000], ["100", "200", "500", "1,000", "2,000"]
+    )
+    axis.minorticks_off()
+axes[0, -1].legend()
+plt.show()
+
+# %% [markdown]
+# The extra training alone takes the dense EGRU to {glue:text}`sl_x_extra:.3f` of its perplexity. Against *that*, the EGRU that
+# is {glue:text}`sl_x_moderate:.0%` pruned has {glue:text}`sl_x_loss_moderate:.3f` times the perplexity, and that at
+# {glue:text}`sl_x_hardest:.0%` {glue:text}`sl_x_loss_hardest:.2f` times. Right after pruning and before fine-tuning it is
+# worse: at {glue:text}`sl_x_unhealed_at:.0%`, {glue:text}`sl_x_unhealed:.2f` times what it is after. From the moderate to the
+# hardest pruning the perplexity rises {glue:text}`sl_x_knee:.2f` times. The paper is quoted with little loss up to about 85 %
+# (secondary source; other data, other scale).
+#
+# Does a silent network lose more by pruning than one that speaks all the time? The dense network beside it, an LSTM in the
+# quick form of this page, has {glue:text}`sl_x_rival_moderate:.3f` and {glue:text}`sl_x_rival_hardest:.2f` times its own
+# perplexity. At {glue:text}`sl_x_moderate:.0%` and up to 90 % the EGRU's ratio is at most {glue:text}`sl_x_against:.3f` of that.
+#
+# What has been saved by then? At {glue:text}`sl_x_moderate:.0%`, a word costs {glue:text}`sl_x_saved_moderate:.1f` times fewer
+# products than with every unit and every weight; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_saved_hardest:.1f` times
+# fewer. If a perplexity 5 % above the dense network's is what one can afford, this run affords
+# {glue:text}`sl_x_affordable:.1f` times fewer, at {glue:text}`sl_x_affordable_at:.0%`. The workshop version of the paper is quoted
+# with up to about 20 times fewer at a perplexity below 60 on the Penn Treebank (secondary source, which does not say than
+# what; other data, other scale).
+
+
+# %% mystnb={"figure": {"caption": "Test perplexity against products of something with something for a word, after fine-tuning. Arrows below: how the moderately pruned EGRU gets there from a network in which every unit speaks, by the factors of activity, of density, and of what their product leaves out. The lower panel, where there is one, is the recorded full run.", "name": "fig-sl-macs"}, "image": {"alt": "Curves of perplexity against products on a logarithmic axis, the EGRU left of the others by the factor of its silence; below three arrows one after the other to the left, the last short and pointing back"}} tags=["hide-input"]
+def factors(run):
+    """Dense products, with silent units, with missing weights too, and counted."""
+    config, pairs = run.model.config, run.after.products
+    said = [float(its.activity().mean()) for its in pairs[1::2]]
+    kept = [float(its.row_density().mean()) for its in pairs]
+    sizes = (config.embedding, config.hidden_sizes)
+    silent = modelled_macs(*sizes, said)
+    both = modelled_macs(*sizes, said, kept[::2], kept[1::2])
+    return [run.after.dense_macs, silent, both, run.after.macs]
+
+
+steps_down = np.mean([factors(run) for run in trained["EGRU", moderate]], 0)
+keep(sl_x_steps=list(steps_down))
+panels = [(table, steps_down, anchors)]
+if "sl_x_pruned" in full:
+    panels.append((full["sl_x_pruned"], full["sl_x_steps"], full["sl_x_anchors"]))
+figure, axes = plt.subplots(
+    len(panels), 1, figsize=(7.2, 3.9 * len(panels)), squeeze=False
+)
+for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
+    for name, rows in found.items():
+        color = PALETTE[COLORS[name]]
+        spent = (
+            np.array([column(runs, "macs").mean() for runs in rows.values()]) / 1e3
+        )
+        reached = np.array([column(runs, "after").mean() for runs in rows.values()])
+        axis.plot(spent, reached, "o-", color=color, label=name)
+        if name == "EGRU":
+            for s, x, y in zip(rows, spent, reached, strict=True):
+                if float(s) and y < 500:
+                    text = f"{float(s):.0%}"
+                    axis.annotate(text, (x, y), (4, 6), textcoords="offset points")
+    least = min(
+        column(its, "after").min() for r in found.values() for its in r.values()
+    )
+    words = ("activity", "density", "covariance")
+    down, low = np.array(down) / 1e3, axis.get_xaxis_transform()
+    for place, word in enumerate(words):
+        y = 0.2 - 0.08 * place
+        tail, head = down[place], down[place + 1]
+        look = dict(arrowstyle="-|>", color=PALETTE["vermilion"], lw=1.6)
+        axis.annotate("", (head, y), (tail, y), low, low, arrowprops=look)
+        text = f"{word}, times {head / tail:.2f}"
+        beside = dict(va="center", fontsize=9, color=PALETTE["vermilion"])
+        axis.text(max(tail, head) * 1.08, y, text, transform=low, **beside)
+    axis.axhline(lines["trigram"], color=PALETTE["grey"], ls="--", lw=1.2)
+    axis.set(xscale="log", yscale="log", ylim=(0.55 * least, 500), xlim=(None, 4e3))
+    axis.set(ylabel="test perplexity")
+    marks = [50, 70, 100, 150, 200, 300, 500]
+    axis.set_yticks(marks, [str(mark) for mark in marks])
+    axis.set_xticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1,000"])
+    axis.minorticks_off()
+    axis.legend()
+axes[-1, 0].set_xlabel("products for a word (thousands)")
+glue("sl_macs", figure, display=False)
+plt.show()
+
+# %% [markdown]
+# The vermilion arrows take the EGRU at {glue:text}`sl_x_moderate:.0%` apart, from a network in which every unit speaks and
+# every weight is there. Two go to the left, one for each kind of zeros. The third is what their product leaves out.
+#
+# ## Does pruning change what is said?
+#
+# If the two kinds of zeros complement each other, pruning must leave activity alone. Activity in each layer, right after
+# pruning and after fine-tuning:
+
+# %% tags=["hide-input"]
+base_activity = over(egru_dense, lambda r: r.mean_activity)
+
+
+def moved(sparsity):
+    """Change of the mean activity from the network before pruning, over seeds."""
+    return column(egru_rows[str(sparsity)], "mean activity").mean() - base_activity
+
+
+record(
+    sl_x_moved=max(abs(moved(s)) for s in usual),
+    sl_x_moved_dense=moved(0.0),
+    sl_x_moved_hardest=moved(hardest),
+)
+
+
+def show_activity(rows):
+    for sparsity, runs in rows.items():
+        pairs = [
+            column(runs, what).mean(0) for what in ("activity before", "activity")
+        ]
+        shares = "   ".join(
+            f"layer {number}: {before:5.1%} -> {after:5.1%}"
+            for number, (before, after) in enumerate(zip(*pairs, strict=True), 1)
+        )
+        print(f"EGRU {float(sparsity):4.0%} pruned   {shares}")
+
+
+print("this run")
+show_activity(egru_rows)
+print("full run" if "sl_x_pruned" in full else f"full run: {NOT_YET}")
+show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
+
+# %% [markdown]
+# From before pruning to after fine-tuning the mean activity moved by {glue:text}`sl_x_moved:.3f` of all units at
+# {glue:text}`sl_x_moderate:.0%` and up to 90 %. The dense network, trained on for as long, moved by
+# {glue:text}`sl_x_moved_dense:+.3f`. At {glue:text}`sl_x_hardest:.0%` it is {glue:text}`sl_x_moved_hardest:+.3f`: a network that has
+# lost most of what it heard need not speak as it did.
+#
+# ### Do the gains multiply?
+#
+# They do but for the covariance of how often unit $i$ speaks, $a_i$, and the share of its outgoing weights that is left,
+# $w_i$ ({eq}`eq-sl-cov`). For three of the four kernels of two layers these are units; the first reads word vectors, whose
+# activity is one, and has no covariance.
+
+
+# %%
+def by_units(evaluation):
+    """Products whose sources are units."""
+    return evaluation.products[1:]
+
+
+def over_rule(products):
+    """Products that are left over what activity times density says."""
+    products = list(products)
+    rule = sum(
+        float(its.activity().mean() * its.row_density().mean()) * its.dense
+        for its in products
+    )
+    return sum(its.effective for its in products) / rule
+
+
+def drawn(product, density, draw):
+    """The same with a mask by chance."""
+    kept = torch.rand(len(product.spoken), product.targets, generator=draw) < density
+    return product._replace(kept=kept.sum(1))
+
+
+pruned_at = {s: trained["EGRU", s] for s in sparsities[1:]}
+ratio_at = {
+    s: [over_rule(by_units(run.after)) for run in runs]
+    for s, runs in pruned_at.items()
+}
+shown = pruned_at[moderate][0]  # in the figure
+draw = generator(seeds[0])
+chance = [drawn(its, 1 - moderate, draw) for its in by_units(shown.after)]
+worst = 0.0
+for its in shown.after.products:
+    worst = max(
+        worst, abs(its.ratio - sum(split_of_ratio(its.activity(), its.row_density())))
+    )
+
+# %% tags=["hide-input"]
+each = [
+    over_rule([its]) for run in pruned_at[moderate] for its in by_units(run.after)
+]
+record(
+    sl_x_identity=bound(worst),
+    sl_x_multiplies=float(np.mean(ratio_at[moderate])),
+    sl_x_multiplies_hardest=float(np.mean(ratio_at[hardest])),
+    sl_x_multiplies_least=min(each),
+    sl_x_multiplies_most=max(each),
+    sl_x_multiplies_chance=over_rule(chance),
+)
+keep(sl_x_ratios={str(s): ratios for s, ratios in ratio_at.items()})
+for title, found in (
+    ("this run", {str(s): ratios for s, ratios in ratio_at.items()}),
+    ("full run", full.get("sl_x_ratios", {})),
+):
+    print(f"{title}, products left over the rule" if found else f"{title}: {NOT_YET}")
+    for sparsity, ratios in found.items():
+        print(f"{float(sparsity):4.0%} pruned   {listed(ratios, '.3f')}")
+
+
+# %% mystnb={"figure": {"caption": "Units of the moderately pruned EGRU: the share of outgoing weights that is left against the share of steps in which the unit speaks, for the three kernels whose sources are units. Blue: by magnitude, then trained. Grey: a mask by chance of the same density. Above each: the covariance of the blue points.", "name": "fig-sl-rows"}, "image": {"alt": "Three clouds of blue points that rise from few weights at low activity, and flat grey bands of points"}} tags=["hide-input"]
+def name_of(product):
+    """As W, layer 2."""
+    _, layer, kernel = product.name.split(".")
+    return f"{'R' if 'recurrent' in kernel else 'W'}, layer {int(layer) + 1}"
+
+
+pairs = list(zip(by_units(shown.after), chance, strict=True))
+figure, axes = plt.subplots(
+    1, len(pairs), figsize=(8.2, 3.3), sharey=True, squeeze=False
+)
+for axis, (its, random) in zip(axes[0], pairs, strict=True):
+    for which, shade in ((random, "grey"), (its, "blue")):
+        x, y = 100 * which.activity(), 100 * which.row_density()
+        axis.plot(x, y, ".", ms=4, alpha=0.6, color=PALETTE[shade])
+    _, covariance = split_of_ratio(its.activity(), its.row_density())
+    axis.set(title=f"{name_of(its)}: {covariance:+.4f}", xlabel="steps spoken (%)")
+axes[0, 0].set(ylabel="weights left (%)", ylim=0)
+plt.show()
+
+# %% [markdown]
+# For the masks by chance the ratio is {glue:text}`sl_x_multiplies_chance:.3f`. For the trained ones, at
+# {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_x_multiplies:.3f`, kernel by kernel from {glue:text}`sl_x_multiplies_least:.2f` to
+# {glue:text}`sl_x_multiplies_most:.2f`; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_multiplies_hardest:.3f`. The covariance is
+# positive: who speaks much keeps much, and a word costs more than activity times density says. The identity itself holds
+# to {glue:text}`sl_x_identity:.0e`. And what is counted is what is done: below, the pruned network on compressed rows, with the
+# products that its kernels did on the first words of the test.
+
+# %%
+stack = deepcopy(shown.model.recurrent)
+stack = compress(
+    stack, {n: p != 0 for n, p in stack.named_parameters() if "kernel" in n}
+)
+stack.path = "event"
+first_words = torch.as_tensor(texts.unseen[:960]).long().view(16, 60)
+done = measure_sparsity(stack, shown.model.embedding.detach()[first_words]).products
+recurrent = [its for its in done if "recurrent" in its.name]
+record(
+    sl_x_kernels=sum(abs(its.executed - its.effective) for its in recurrent),
+    sl_x_kernels_did=sum(its.executed for its in recurrent),
+)
+
+# %% [markdown]
+# They did {glue:text}`sl_x_kernels_did:,` products in the recurrence, {glue:text}`sl_x_kernels` more or fewer than counted.
+#
+# ### Why the sign?
+#
+# Look at the blue points again. There are units that hardly ever speak, and these keep few weights. Among the others there
+# is little of a slope. Say that a unit speaks seldom if it does in fewer than one step of a hundred, and leave these out:
+
+# %%
+SELDOM = 0.01  # share of steps
+
+
+def speaking(product):
+    """The product without sources that speak seldom."""
+    often = product.activity() >= SELDOM
+    return product._replace(spoken=product.spoken[often], kept=product.kept[often])
+
+
+others = [over_rule(map(speaking, by_units(r.after))) for r in pruned_at[moderate]]
+seldom = [
+    float((its.activity() < SELDOM).double().mean())
+    for run in pruned_at[moderate]
+    for its in by_units(run.after)
+]
+record(
+    sl_x_multiplies_speaking=float(np.mean(others)),
+    sl_x_seldom_least=min(seldom),
+    sl_x_seldom_most=max(seldom),
+)
+
+# %% [markdown]
+# Units that speak seldom are {glue:text}`sl_x_seldom_least:.0%` to {glue:text}`sl_x_seldom_most:.0%` of the sources, depending on
+# the layer. Of what is left without them, the ratio is {glue:text}`sl_x_multiplies_speaking:.3f` instead of
+# {glue:text}`sl_x_multiplies:.3f`.
+#
+# Pruning by magnitude keeps weights that are large. So, before anything was pruned: how large were the outgoing weights of
+# such units? The size of row $i$ is its root mean square, here compared with the same network before training.
+
+
+# %%
+def rows_of(model, product):
+    """The outgoing weights of each source, (source, target)."""
+    return model.get_parameter(f"recurrent.{product.name}").detach().double()
+
+
+def sizes_of(model, product):
+    return rows_of(model, product).square().mean(1).sqrt()
+
+
+def relative_mask(model, product, sparsity):
+    """Prune what is small for its row: a mask that does not see how large rows are."""
+    size = rows_of(model, product).abs() / sizes_of(model, product)[:, None]
+    return size > size.flatten().kthvalue(round(sparsity * size.numel())).values
+
+
+growth, ranks, relative = [], {"trained": [], "untrained": []}, []
+for base, seen in zip(bases["EGRU"], egru_dense, strict=True):
+    new = LanguageModel(base.model.config, generator(base.recipe.seed))
+    for its in by_units(seen):
+        a = its.activity()
+        after, before = (sizes_of(model, its) for model in (base.model, new))
+        ranks["trained"].append(spearmanr(a, after).statistic)
+        ranks["untrained"].append(spearmanr(a, before).statistic)
+        growth.append((name_of(its), a, after / before))
+    by_rows = [
+        its._replace(kept=relative_mask(base.model, its, moderate).sum(1))
+        for its in by_units(seen)
+    ]
+    relative.append(over_rule(by_rows))
+grown = {
+    which: torch.cat([size[(a < SELDOM) == which] for _, a, size in growth])
+    for which in (True, False)
+}
+record(
+    sl_x_rank=float(np.mean(ranks["trained"])),
+    sl_x_rank_untrained=float(np.mean(ranks["untrained"])),
+    sl_x_grown_seldom=float(grown[True].mean()),
+    sl_x_grown_often=float(grown[False].mean()),
+    sl_x_relative=float(np.mean(relative)),
+)
+
+# %% mystnb={"figure": {"caption": "Size of each unit's outgoing weights in the trained, dense EGRU over its size before training, against the share of steps in which the unit speaks. Line: no change.", "name": "fig-sl-growth"}, "image": {"alt": "Points of three colours; at the left edge, where units hardly speak, a column that begins near one, to the right flat clouds well above it"}} tags=["hide-input"]
+figure, axis = plt.subplots(figsize=(6.4, 3.6))
+shades = ("blue", "orange", "green", "purple", "sky") * 3
+for (label, a, size), shade in zip(growth[: len(pairs)], shades, strict=False):
+    axis.plot(100 * a, size, ".", ms=5, alpha=0.6, color=PALETTE[shade], label=label)
+axis.axhline(1, color=PALETTE["grey"], lw=1.2)
+axis.set(xlabel="steps in which the unit speaks (%)", ylim=0)
+axis.set_ylabel("size of its weights,\ntrained over untrained")
+axis.legend()
+plt.show()
+
+# %% [markdown]
+# Rows of units that speak seldom are {glue:text}`sl_x_grown_seldom:.2f` times as large as before training, those of others
+# {glue:text}`sl_x_grown_often:.2f` times. The rank correlation of activity and size is {glue:text}`sl_x_rank:.2f`; with the sizes
+# before training it is {glue:text}`sl_x_rank_untrained:.2f`. It is how learning works in such a network: the gradient of row $i$
+# is a sum over the events of unit $i$ ([EGRU, method](../egru/method.ipynb)). What is hardly ever said is hardly ever learnt, its
+# weights stay small, and pruning by magnitude takes them first. That saves little, for they were hardly ever read.
+#
+# It is nothing but the size of rows: a mask that keeps what is large *for its row* has a ratio of
+# {glue:text}`sl_x_relative:.3f`. What would it cost to have no covariance at all? Below, all rows keep the same number of weights;
+# beside it a mask by chance. Nothing is trained after pruning.
+
+
+# %%
+def balanced(model):
+    """Masks that keep the largest of each row, as many in all rows."""
+    masks = {}
+    for its in recurrent_weights(
+        model, inputs=prune_input, recurrent=prune_recurrent
+    ):
+        weight = model.get_parameter(its.name).detach().abs()
+        kept = weight.shape[1] - round(moderate * weight.shape[1])
+        masks[its.name] = torch.zeros_like(weight, dtype=torch.bool)
+        masks[its.name].scatter_(1, weight.topk(kept).indices, True)
+    return masks
+
+
+def masked(base, masks):
+    Masks(model := deepcopy(base.model), masks)
+    return seen_by(model)
+
+
+by_row, by_chance, by_size = [], [], []
+for base, seed in zip(bases["EGRU"], seeds, strict=True):
+    by_row.append(masked(base, balanced(base.model)))
+    options = {"generator": generator(seed)}
+    by_chance.append(masked(base, random_masks(base.model, hardest, **options)))
+    by_size.append(masked(base, magnitude_masks(base.model, moderate)))
+size_hardest = [masked(b, magnitude_masks(b.model, hardest)) for b in bases["EGRU"]]
+record(
+    sl_x_by_size=over(by_size, lambda r: r.perplexity),
+    sl_x_by_row=over(by_row, lambda r: r.perplexity),
+    sl_x_by_row_macs=over(by_row, lambda r: r.macs) / over(by_size, lambda r: r.macs),
+    sl_x_by_row_ratio=over(by_row, lambda r: over_rule(by_units(r))),
+    sl_x_by_chance=over(by_chance, lambda r: r.perplexity),
+    sl_x_chance_worse=over(by_chance, lambda r: r.perplexity)
+    / over(size_hardest, lambda r: r.perplexity),
+)
+
+# %% [markdown]
+# At {glue:text}`sl_x_moderate:.0%`, before fine-tuning, pruning by size has a perplexity of {glue:text}`sl_x_by_size:.1f`, rows
+# of equal number {glue:text}`sl_x_by_row:.1f`, with a ratio of {glue:text}`sl_x_by_row_ratio:.3f` and
+# {glue:text}`sl_x_by_row_macs:.2f` times the products. The control: at {glue:text}`sl_x_hardest:.0%` a mask by chance has
+# {glue:text}`sl_x_by_chance:,.0f`, {glue:text}`sl_x_chance_worse:.2f` times that of magnitude.
+#
+# ## Does decay tune activity?
+#
+# The paper is said to tune activity by weight decay (secondary source). Decay acts over {term}`e-folds`
+# ([method](method.ipynb)), so that is the axis here: small EGRUs of one layer, on fewer words, whose weight decay is
+# chosen such that a weight without gradient would shrink by $e^{-E}$ in the whole training. Which sign the effect has at
+# this scale is not for a short run to say, and this page asserts none.
+
+
+# %% tags=["hide-input"]
+@cache
+def small_texts():
+    corpus = load_text(text_set, words=small_vocabulary)
+    its_texts = texts_of(corpus, small_vocabulary, small_words)
+    return len(corpus.vocabulary), its_texts
+
+
+def rates_of(recipe, words):
+    """Sum of the learning rates of all steps."""
+    steps = words // recipe.batch_size - 1
+    total, done, summed = max(1, round(recipe.epochs * steps)), 0, 0.0
+    while done < total:
+        for _, length in windows(recipe, done // steps, steps):
+            length = min(length, total - done)
+            summed += rate(recipe, done / total) * length / recipe.window
+            done += length
+            if done >= total:
+                break
+    return summed
+
+
+def small(seed, change=None, efolds=None, **recipe_change):
+    """A small EGRU, trained."""
+    vocabulary, its_texts = small_texts()
+    sizes = {"embedding": small_units, "hidden_sizes": (small_units,)}
+    config = replace(egru_text, vocabulary=vocabulary, **sizes, **(change or {}))
+    recipe = recipe_of(
+        "EGRU",
+        seed,
+        small_rate,
+        epochs=small_epochs,
+        batch_size=small_batch,
+        window=small_window,
+    )
+    recipe = replace(recipe, **recipe_change)
+    if efolds is not None:
+        decay = efolds / rates_of(recipe, len(its_texts.learnt))
+        recipe = replace(recipe, weight_decay=decay)
+    model, _ = read("small", config, recipe, its_texts)
+    return Start("EGRU", model, recipe, its_texts)
+
+
+def decayed(efolds, seed):
+    """Perplexity, activity, mean magnitude of the recurrent kernel."""
+    base = small(seed, efolds=efolds)
+    seen = seen_by(base.model, base.texts)
+    size = base.model.recurrent.cells[0].recurrent_kernel.detach().abs().mean()
+    return [seen.perplexity, seen.mean_activity, float(size)]
+
+
+decay_runs = full.get("sl_x_decay", {})
+if decay_efolds:
+    decay_runs = {
+        str(efolds): [decayed(efolds, seed) for seed in variant_seeds or seeds]
+        for efolds in decay_efolds
+    }
+    keep(sl_x_decay=decay_runs)
+    said = np.array(list(decay_runs.values()))[:, :, 1].T
+    signs = {np.sign(spearmanr(decay_efolds, its).statistic) for its in said}
+    enough = len(said) >= 3 and max(decay_efolds) >= 3
+    record(sl_x_decay_one_sign=bool(enough and len(signs) == 1 and signs != {0.0}))
+print("weight decay:" if decay_runs else f"weight decay: {NOT_YET}")
+for efolds, runs in decay_runs.items():
+    found, said, size = np.transpose(runs)
+    print(
+        f"E = {float(efolds):5.1f}   perplexity {listed(found)}\n{'':12}activity (%) "
+        f"{listed(100 * said)}   mean |R| {size.mean():.4f}"
+    )
+
+# %% mystnb={"figure": {"caption": "Small EGRUs that were trained with weight decay of so many e-folds, a mark for each seed: share of units that speak (left) and test perplexity (right).", "name": "fig-sl-decay"}, "image": {"alt": "Two panels of marks and lines of their means against e-folds of weight decay"}} tags=["hide-input"]
+if decay_runs:
+    at = np.array([float(efolds) for efolds in decay_runs])
+    runs = np.array(list(decay_runs.values()))
+    figure, axes = plt.subplots(1, 2, figsize=(7.8, 3.3))
+    for axis, column_, scale in zip(axes, (1, 0), (100, 1), strict=True):
+        color = PALETTE["blue"]
+        axis.plot(at, scale * runs[:, :, column_].mean(1), "-", color=color)
+        axis.plot(at, scale * runs[:, :, column_], "x", color=color)
+        axis.set_xscale("symlog", linthresh=min(at[at > 0]))
+        axis.set(xlabel="e-folds of decay")
+        axis.set_xticks(at, [f"{e:g}" for e in at])
+        axis.minorticks_off()
+    axes[0].set(ylabel="units that speak (%)", ylim=0)
+    axes[1].set(ylabel="test perplexity")
+    plt.show()
+
+# %% [markdown]
+# ## Variants
+#
+# The same EGRU, with one thing changed at a time, at equal density where that can be: in which part of the network as many
+# weights go; in four steps instead of one; which weights, among them a mask by chance, whole units by how often they speak
+# (as the history of the released code had it), and {term}`Deep Rewiring`, which chooses connections while it trains; input
+# kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. The training after pruning is a third of that above.
+#
+# ```{margin} Deep Rewiring after training
+# It begins with connections at random places, so what the kernels had learnt is lost, and here it has no longer to
+# train than the others. Values are moved by AdamW, places are chosen by Deep Rewiring.
+# ```
+
+# %% tags=["hide-input"]
+plain = Plan(variant_sparsity, "magnitude", "matrix", 1, True, True)
+VARIANTS = {
+    "dense": replace(plain, sparsity=0.0),
+    "each kernel": plain,
+    "each gate": replace(plain, scope="gate"),
+    "each layer": replace(plain, scope="layer"),
+    "all together": replace(plain, scope="global"),
+    "four steps": replace(plain, turns=4),
+    "by chance": replace(plain, method="random"),
+    "Deep Rewiring": replace(plain, method="deep_rewiring"),
+    "units": replace(plain, method="unit_frequency"),
+    "W alone": replace(plain, recurrent=False),
+    "R alone": replace(plain, inputs=False),
+}
+
+
+def varied(plan, seed):
+    """Perplexity right after pruning and after training, activity, products, density."""
+    run = thinned(start("EGRU", seed), plan, seed, variant_words)
+    kept = sum(int(its.kept.sum()) for its in run.after.products)
+    every = sum(len(its.kept) * its.targets for its in run.after.products)
+    seen = run.after
+    return [
+        run.before.perplexity,
+        seen.perplexity,
+        seen.mean_activity,
+        seen.macs,
+        kept / every,
+        over_rule(by_units(seen)),
+    ]
+
+
+variant_runs = full.get("sl_x_variants", {})
+if variant_seeds:
+    variant_runs = {
+        name: [varied(plan, seed) for seed in variant_seeds]
+        for name, plan in VARIANTS.items()
+    }
+    keep(sl_x_variants=variant_runs)
+print("variants:" if variant_runs else f"variants: {NOT_YET}")
+for name, runs in variant_runs.items():
+    before, after, said, spent, left, over_ = np.transpose(runs)
+    print(
+        f"{name:14} {left.mean():6.1%} left   perplexity {before.mean():.1f} before, "
+        f"{listed(after)} after\n{'':14} activity {said.mean():.1%}, "
+        f"{spent.mean():,.0f} products, {over_.mean():.2f} of the rule"
+    )
+
+# %% [markdown]
+# A small dense GRU with as many weights in its kernels as the pruned EGRU has left asks whether one should not have begun
+# with a small network. And thresholds: small EGRUs whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or
+# pulled to an activity of 0.2 by a term, each trained, pruned and trained on.
+
+# %% tags=["hide-input"]
+THRESHOLDS = {  # changes of the small model, and of its recipe
+    "as above": ({}, {}),
+    "around 0.01, kept": (
+        {"threshold": "beta", "threshold_mean": 0.01, "threshold_trainable": False},
+        {},
+    ),
+    "around 0.3, kept": (
+        {"threshold": "beta", "threshold_mean": 0.3, "threshold_trainable": False},
+        {},
+    ),
+    "term for 0.2": ({}, {"activity_target": 0.2, "activity_strength": 10.0}),
+}
+
+
+def small_gru(seed):
+    """Perplexity and products of a dense GRU with as many weights."""
+    left = (1 - variant_sparsity) * egru_text.dense_macs()
+    width = round((left / (6 * base_layers)) ** 0.5)
+    sizes = {"embedding": width, "hidden_sizes": (width,) * base_layers}
+    config = replace(text_models["GRU"], **sizes)
+    recipe = recipe_of("GRU", seed, rate_of("GRU"))
+    model, _ = read("small-GRU", config, recipe, texts)
+    seen = seen_by(model)
+    return [seen.perplexity, seen.macs, width]
+
+
+def with_thresholds(change, recipe_change, seed):
+    """Activity and perplexity of the dense network, trained on, and of the pruned."""
+    base = small(seed, change, **recipe_change)
+    words, out = len(base.texts.learnt), []
+    for plan in (replace(plain, sparsity=0.0), plain):
+        seen = thinned(base, plan, seed, words).after
+        out += [seen.mean_activity, seen.perplexity]
+    return out
+
+
+gru_runs = full.get("sl_x_small_gru", [])
+threshold_runs = full.get("sl_x_thresholds", {})
+if variant_seeds:
+    gru_runs = [small_gru(seed) for seed in variant_seeds[:1]]
+    threshold_runs = {
+        name: [with_thresholds(*changes, seed) for seed in variant_seeds]
+        for name, changes in THRESHOLDS.items()
+    }
+    keep(sl_x_small_gru=gru_runs, sl_x_thresholds=threshold_runs)
+print("small GRU:" if gru_runs else f"small GRU: {NOT_YET}")
+for found, spent, width in gru_runs:
+    print(
+        f"{width:.0f} units in a layer, perplexity {found:.1f}, {spent:,.0f} products"
+    )
+print("thresholds:" if threshold_runs else f"thresholds: {NOT_YET}")
+for name, runs in threshold_runs.items():
+    said, found, said_pruned, found_pruned = np.transpose(runs)
+    print(
+        f"{name:18} dense  {said.mean():5.1%} speak, perplexity {listed(found)}\n"
+        f"{'':18} pruned {said_pruned.mean():5.1%} speak, "
+        f"perplexity {listed(found_pruned)}"
+    )
+
+# %% [markdown]
+# ## What to remember
+#
+# A network that is silent most of the time can be pruned as one that is not, and then does both: it reads few rows, and
+# little of each. The two gains multiply but for one term, and in trained networks that term has a sign. Who speaks much has
+# learnt much, has large weights, and keeps them. So less is saved than activity times density says; what is counted on a
+# trained network is the number to quote. How far pruning can go, how decay and activity hang together, and what other
+# masks make of it is for the full profile.
