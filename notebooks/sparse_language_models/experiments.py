@@ -772,8 +772,7 @@ for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
     axis.minorticks_off()
     axis.legend()
 axes[-1, 0].set_xlabel("products for a word (thousands)")
-glue("sl_macs", figure, display=False)
-plt.show()
+glue("sl_macs", figure)
 
 # %% [markdown]
 # The vermilion arrows take the EGRU at {glue:text}`sl_x_moderate:.0%` apart, from a network in which every unit speaks and
