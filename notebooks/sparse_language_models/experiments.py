@@ -36,17 +36,12 @@ if importlib.util.find_spec("eventbook") is None:
 
 # %% tags=["parameters"]
 seeds: list[int] = [0]  # one run of everything for each
-networks: list[str] = [
-    "EGRU",
-    "LSTM",
-]  # which are pruned; GRU, where all are trained here
+networks: list[str] = ["EGRU", "LSTM"]  # to be pruned; GRU if all are trained here
 base_epochs: float = 0.0  # passes before pruning; 0: the project's trained weights
 text_set: str = "state_of_the_union"  # or penn_treebank, wikitext2: your own copy
 text_vocabulary: int = 10000  # words, most frequent first; all others are <unk>
-test_words: int = 8000  # of the test text; 0: all of it
-base_embedding: int = (
-    256  # size of a word's vector and of the last layer, if trained here
-)
+test_words: int = 5000  # of the test text; 0: all of it
+base_embedding: int = 256  # size of a word's vector, and of the last layer
 base_units: int = 320  # units of the layers before the last, EGRU and GRU
 lstm_units: int = 256  # of the LSTM
 base_layers: int = 2  # layers
@@ -67,25 +62,20 @@ weight_decay: float = 0.02  # of AdamW, before and after pruning
 carry_state: bool = True  # false: between windows an EGRU keeps only its output
 activity_target: float = 0.2  # of the term for events
 activity_strength: float = 0.0  # of it; 0 for none
-sparsities: list[float] = [
-    0.0,
-    0.8,
-    0.9,
-    0.95,
-]  # shares that go; 0 is the dense network
+sparsities: list[float] = [0.0, 0.8, 0.95]  # shares of weights that go
 moderate: float = 0.8  # one of them, of which the text speaks
 method: str = "magnitude"  # or random, deep_rewiring, unit_frequency (EGRU alone)
 scope: str = "matrix"  # in which as many go: matrix, gate, layer or global
 schedule: int = 1  # prunings on the way to the sparsity; 1: one shot
 prune_input: bool = True  # kernels that read what comes from below
 prune_recurrent: bool = True  # kernels that read the layer's own output
-finetune_words: int = 10000  # words of training after pruning
-finetune_batch: int = 16  # pieces that are read at once there
+finetune_words: int = 7000  # words of training after pruning
+finetune_batch: int = 8  # pieces that are read at once there
 finetune_window: int = 32  # words that gradients see there
 finetune_rate: float = 0.75  # learning rate there, as a share of the network's
 variant_seeds: list[int] = []  # of the variants; empty: the recorded full run
 variant_sparsity: float = 0.9  # of them all
-variant_words: int = 12000  # words of training after pruning
+variant_words: int = 7000  # words of training after pruning
 decay_efolds: list[float] = []  # e-folds of decay; empty: the recorded full run
 small_vocabulary: int = 2000  # words of the small models there
 small_units: int = 96  # their units, in one layer
@@ -102,7 +92,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -143,6 +133,7 @@ from eventbook.learning.pruning import (
 from eventbook.learning.rewiring.deep_r import DeepR, sparse_connections
 from eventbook.models.egru import compress
 from eventbook.models.language_model import (
+    Evaluation,
     KneserNey,
     LanguageModel,
     LanguageModelConfig,
@@ -349,6 +340,7 @@ class Start(NamedTuple):
     model: LanguageModel
     recipe: LanguageTraining
     texts: Texts
+    seen: Evaluation
 
 
 @cache
@@ -357,14 +349,15 @@ def start(name, seed):
     if base_epochs:
         recipe = recipe_of(name, seed, rate_of(name))
         model, _ = read(name, text_models[name], recipe, texts)
-        return Start(name, model, recipe, texts)
+        return Start(name, model, recipe, texts, seen_by(model))
     model, about = load_model(load_weights(WEIGHTS[name]))
     if model.config.vocabulary != n_words:
         raise ValueError(
             f"text_vocabulary must be {model.config.vocabulary - 2} for the weights "
             f"that are here, got {text_vocabulary}"
         )
-    return Start(name, model, LanguageTraining(**about["recipe"]), texts)
+    recipe = LanguageTraining(**about["recipe"])
+    return Start(name, model, recipe, texts, seen_by(model))
 
 
 def seen_by(model, texts=texts):
@@ -373,7 +366,7 @@ def seen_by(model, texts=texts):
 
 
 bases = {name: [start(name, seed) for seed in seeds] for name in networks}
-dense = {n: [seen_by(base.model) for base in its] for n, its in bases.items()}
+dense = {name: [base.seen for base in its] for name, its in bases.items()}
 
 
 def over(runs, of):
@@ -476,6 +469,7 @@ class Pruner(NamedTuple):
     begin: Callable | None = None
     step: Callable | None = None
     end: Callable = lambda: None
+    at_once: bool = True
 
 
 # %% tags=["hide-input"]
@@ -507,7 +501,7 @@ def least_active(model, sparsity, words):
 def pruner(base, model, plan, seed, steps):
     """Prune a model in place, now or on the way."""
     if not plan.sparsity:
-        return Pruner()
+        return Pruner(at_once=False)
     how = plan.method
     if base.name != "EGRU" and how in ("deep_rewiring", "unit_frequency"):
         how = "magnitude"  # no events to go by, and torch's layers cannot be rewired
@@ -532,7 +526,7 @@ def pruner(base, model, plan, seed, steps):
                 f"schedule must be at most {steps // 2}, half the steps, got {plan.turns}"
             )
         gradual = GradualPruning(model, path, plan.scope, which, every=every)
-        return Pruner(gradual.masks.hold, gradual.step)
+        return Pruner(gradual.masks.hold, gradual.step, at_once=False)
     if how == "magnitude":
         masks = magnitude_masks(model, plan.sparsity, plan.scope, which)
     elif how == "random":
@@ -548,8 +542,8 @@ class Pruned(NamedTuple):
     """A pruned network, what it makes of the test before fine-tuning, and after."""
 
     model: LanguageModel
-    before: Any
-    after: Any
+    before: Evaluation
+    after: Evaluation
 
 
 def thinned(base, plan, seed, words):
@@ -562,7 +556,7 @@ def thinned(base, plan, seed, words):
     of = sha256(weights.numpy().tobytes()).hexdigest()
     what = {"of": of, "plan": plan, "recipe": recipe, "text": [text_set, words]}
     pruning = pruner(base, model, plan, seed, steps)
-    before = seen_by(model, base.texts)
+    before = seen_by(model, base.texts) if pruning.at_once else base.seen
     train_language_model(
         model,
         text,
@@ -622,7 +616,14 @@ affordable = [s for s in sparsities if loss[s] <= 1.05]
 usual = [s for s in sparsities if moderate <= s <= 0.9] or [moderate]
 rival = next((name for name in ("GRU", "LSTM") if name in networks), "EGRU")
 rival_loss = {s: float(ratio_to_dense(table[rival], s).mean()) for s in sparsities}
-unhealed = egru_rows[str(usual[-1])]
+
+
+def unhealed_at(sparsity):
+    """Perplexity right after pruning over that after fine-tuning, mean over seeds."""
+    runs = egru_rows[str(sparsity)]
+    return float((column(runs, "before") / column(runs, "after")).mean())
+
+
 record(
     sl_x_ft_words=finetune_words,
     sl_x_ft_rate=finetune_rate,
@@ -642,9 +643,8 @@ record(
     sl_x_saved_moderate=saved[moderate],
     sl_x_saved_hardest=saved[hardest],
     sl_x_unhealed_at=usual[-1],
-    sl_x_unhealed=float(
-        (column(unhealed, "before") / column(unhealed, "after")).mean()
-    ),
+    sl_x_unhealed=unhealed_at(usual[-1]),
+    sl_x_unhealed_hardest=unhealed_at(hardest),
     sl_x_affordable=saved[affordable[-1]],
     sl_x_affordable_at=affordable[-1],
 )
@@ -701,7 +701,8 @@ plt.show()
 # The extra training alone takes the dense EGRU to {glue:text}`sl_x_extra:.3f` of its perplexity. Against *that*, the EGRU that
 # is {glue:text}`sl_x_moderate:.0%` pruned has {glue:text}`sl_x_loss_moderate:.3f` times the perplexity, and that at
 # {glue:text}`sl_x_hardest:.0%` {glue:text}`sl_x_loss_hardest:.2f` times. Right after pruning and before fine-tuning it is
-# worse: at {glue:text}`sl_x_unhealed_at:.0%`, {glue:text}`sl_x_unhealed:.2f` times what it is after. From the moderate to the
+# worse: at {glue:text}`sl_x_unhealed_at:.0%`, {glue:text}`sl_x_unhealed:.2f` times what it is after, at
+# {glue:text}`sl_x_hardest:.0%` {glue:text}`sl_x_unhealed_hardest:.2f` times. From the moderate to the
 # hardest pruning the perplexity rises {glue:text}`sl_x_knee:.2f` times. The paper is quoted with little loss up to about 85 %
 # (secondary source; other data, other scale).
 #
@@ -773,6 +774,7 @@ for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
     axis.legend()
 axes[-1, 0].set_xlabel("products for a word (thousands)")
 glue("sl_macs", figure)
+plt.close(figure)
 
 # %% [markdown]
 # The vermilion arrows take the EGRU at {glue:text}`sl_x_moderate:.0%` apart, from a network in which every unit speaks and
@@ -1037,9 +1039,7 @@ plt.show()
 def balanced(model):
     """Masks that keep the largest of each row, as many in all rows."""
     masks = {}
-    for its in recurrent_weights(
-        model, inputs=prune_input, recurrent=prune_recurrent
-    ):
+    for its in recurrent_weights(model):
         weight = model.get_parameter(its.name).detach().abs()
         kept = weight.shape[1] - round(moderate * weight.shape[1])
         masks[its.name] = torch.zeros_like(weight, dtype=torch.bool)
@@ -1052,13 +1052,22 @@ def masked(base, masks):
     return seen_by(model)
 
 
-by_row, by_chance, by_size = [], [], []
+plain = Plan(moderate, "magnitude", "matrix", 1, True, True)
+
+
+def by_magnitude(sparsity):
+    """Right after pruning by magnitude: as above, if it was done so."""
+    if Plan(sparsity) == replace(plain, sparsity=sparsity):
+        return [run.before for run in trained["EGRU", sparsity]]
+    return [masked(b, magnitude_masks(b.model, sparsity)) for b in bases["EGRU"]]
+
+
+by_size, by_size_hardest = by_magnitude(moderate), by_magnitude(hardest)
+by_row, by_chance = [], []
 for base, seed in zip(bases["EGRU"], seeds, strict=True):
     by_row.append(masked(base, balanced(base.model)))
     options = {"generator": generator(seed)}
     by_chance.append(masked(base, random_masks(base.model, hardest, **options)))
-    by_size.append(masked(base, magnitude_masks(base.model, moderate)))
-size_hardest = [masked(b, magnitude_masks(b.model, hardest)) for b in bases["EGRU"]]
 record(
     sl_x_by_size=over(by_size, lambda r: r.perplexity),
     sl_x_by_row=over(by_row, lambda r: r.perplexity),
@@ -1066,7 +1075,7 @@ record(
     sl_x_by_row_ratio=over(by_row, lambda r: over_rule(by_units(r))),
     sl_x_by_chance=over(by_chance, lambda r: r.perplexity),
     sl_x_chance_worse=over(by_chance, lambda r: r.perplexity)
-    / over(size_hardest, lambda r: r.perplexity),
+    / over(by_size_hardest, lambda r: r.perplexity),
 )
 
 # %% [markdown]
@@ -1123,13 +1132,13 @@ def small(seed, change=None, efolds=None, **recipe_change):
         decay = efolds / rates_of(recipe, len(its_texts.learnt))
         recipe = replace(recipe, weight_decay=decay)
     model, _ = read("small", config, recipe, its_texts)
-    return Start("EGRU", model, recipe, its_texts)
+    return Start("EGRU", model, recipe, its_texts, seen_by(model, its_texts))
 
 
 def decayed(efolds, seed):
     """Perplexity, activity, mean magnitude of the recurrent kernel."""
     base = small(seed, efolds=efolds)
-    seen = seen_by(base.model, base.texts)
+    seen = base.seen
     size = base.model.recurrent.cells[0].recurrent_kernel.detach().abs().mean()
     return [seen.perplexity, seen.mean_activity, float(size)]
 
@@ -1184,7 +1193,7 @@ if decay_runs:
 # ```
 
 # %% tags=["hide-input"]
-plain = Plan(variant_sparsity, "magnitude", "matrix", 1, True, True)
+plain = replace(plain, sparsity=variant_sparsity)
 VARIANTS = {
     "dense": replace(plain, sparsity=0.0),
     "each kernel": plain,
