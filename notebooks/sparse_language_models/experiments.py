@@ -73,6 +73,7 @@ finetune_words: int = 7000  # words of training after pruning
 finetune_batch: int = 8  # pieces that are read at once there
 finetune_window: int = 32  # words that gradients see there
 finetune_rate: float = 0.75  # learning rate there, as a share of the network's
+dense_rate: float = 0.1  # the same where nothing was pruned
 variant_seeds: list[int] = []  # of the variants; empty: the recorded full run
 variant_sparsity: float = 0.9  # of them all
 variant_words: int = 7000  # words of training after pruning
@@ -197,8 +198,12 @@ for name, count in {
         raise ValueError(f"{name} must be at least {8 * finetune_batch}, got {count}")
 if test_words != 0 and test_words < 1000:
     raise ValueError(f"test_words must be 0 or at least 1000, got {test_words}")
-if not finetune_rate > 0:
-    raise ValueError(f"finetune_rate must be > 0, got {finetune_rate}")
+for name, share in {
+    "finetune_rate": finetune_rate,
+    "dense_rate": dense_rate,
+}.items():
+    if not 0 < share < np.inf:
+        raise ValueError(f"{name} must be > 0, got {share}")
 if any(not 0 <= e < np.inf for e in decay_efolds) or len(decay_efolds) == 1:
     raise ValueError(f"decay_efolds must be two or more from 0, got {decay_efolds}")
 
@@ -433,8 +438,9 @@ for name, runs in full.get("sl_x_start", {}).items():
 #
 # Each network loses the smallest of its weights, in one go, each kernel by itself, and is then trained for
 # {glue:text}`sl_x_ft_words:,` words more with the masks held. The dense network gets *the same extra training*: without it,
-# whatever is gained by further training would pass for a gain by pruning. The fine-tuning begins anew with Adam and with
-# {glue:text}`sl_x_ft_rate:.2f` of the network's learning rate.
+# whatever is gained by further training would pass for a gain by pruning. Adam begins anew. The learning rate is a share of
+# that before: {glue:text}`sl_x_ft_rate:.2f` for pruned networks, which have something to repair, and
+# {glue:text}`sl_x_ft_dense_rate:.2f` for dense ones, which a larger one would harm (both found on validation words).
 #
 # ```{margin} What we do not know of the paper
 # The paper's scope, schedule and length of fine-tuning are not known to us, nor is a script public. They are parameters here:
@@ -473,10 +479,7 @@ class Pruner(NamedTuple):
 
 
 # %% tags=["hide-input"]
-DRIFT, HEAT = (
-    1e-4,
-    5e-9,
-)  # of Deep Rewiring for a step: l1, temperature (noise of 1e-4)
+DRIFT, HEAT = 1e-4, 5e-9  # of Deep Rewiring for a step: l1, temperature
 
 
 def share_left(sizes, embedding, fraction):
@@ -549,7 +552,8 @@ class Pruned(NamedTuple):
 def thinned(base, plan, seed, words):
     """Prune a copy of a network and train it on."""
     model = deepcopy(base.model)
-    recipe = recipe_of(base.name, seed, finetune_rate * base.recipe.lr, **SHORT)
+    share = finetune_rate if plan.sparsity else dense_rate
+    recipe = recipe_of(base.name, seed, share * base.recipe.lr, **SHORT)
     text = base.texts.learnt[:words]
     steps = len(list(windows(recipe, 0, len(text) // recipe.batch_size - 1)))
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -627,6 +631,7 @@ def unhealed_at(sparsity):
 record(
     sl_x_ft_words=finetune_words,
     sl_x_ft_rate=finetune_rate,
+    sl_x_ft_dense_rate=dense_rate,
     sl_x_extra=float(
         (
             column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
