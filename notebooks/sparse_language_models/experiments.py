@@ -425,7 +425,8 @@ for name, runs in full.get("sl_x_start", {}).items():
     )
 
 # %% [markdown]
-# On {glue:text}`sl_x_words:,` words of the test, with a vocabulary of {glue:text}`sl_x_vocabulary:,`, the EGRU has a
+# On {glue:text}`sl_x_words:,` words of the test, with a vocabulary of {glue:text}`sl_x_vocabulary:,`, the EGRU with its
+# {glue:text}`sl_x_parameters:,` parameters has a
 # {term}`perplexity` of {glue:text}`sl_x_egru:.1f`. On the same words a trigram that was counted on the whole training text has
 # {glue:text}`sl_x_trigram:.1f`, the frequencies of words alone {glue:text}`sl_x_unigram:.0f`.
 #
@@ -1189,7 +1190,7 @@ if decay_runs:
 #
 # The same EGRU, with one thing changed at a time, at equal density where that can be: in which part of the network as many
 # weights go; in four steps instead of one; which weights, among them a mask by chance, whole units by how often they speak
-# (as the history of the released code had it), and {term}`Deep Rewiring`, which chooses connections while it trains; input
+# (as the history of the released code had it), and {term}`Deep Rewiring <DEEP R>`, which chooses connections while it trains; input
 # kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. The training after pruning is a third of that above.
 #
 # ```{margin} Deep Rewiring after training
