@@ -661,11 +661,12 @@ def show(name, rows):
     for sparsity, runs in rows.items():
         before, after, macs = (column(runs, w) for w in ("before", "after", "macs"))
         print(
-            f"{name:5} {float(sparsity):4.0%} pruned   {listed(before):>24} before, "
-            f"{listed(after):>24} after   {macs.mean():>9,.0f} products"
+            f"{name:5} {float(sparsity):4.0%} {listed(before):>31} "
+            f"{listed(after):>29} {macs.mean():>11,.0f}"
         )
 
 
+print(f"pruned {'perplexity, right after':>35} {'trained on':>29} {'products':>11}")
 print("this run")
 for name in networks:
     show(name, table[name])
@@ -714,12 +715,14 @@ plt.show()
 #
 # Does a silent network lose more by pruning than one that speaks all the time? The dense network beside it, an LSTM in the
 # quick form of this page, has {glue:text}`sl_x_rival_moderate:.3f` and {glue:text}`sl_x_rival_hardest:.2f` times its own
-# perplexity. At {glue:text}`sl_x_moderate:.0%` and up to 90 % the EGRU's ratio is at most {glue:text}`sl_x_against:.3f` of that.
+# perplexity. At
+# {glue:text}`sl_x_moderate:.0%` the EGRU's ratio is {glue:text}`sl_x_against:.3f` of that (in the full profile: there or at
+# 90 %, whichever is more).
 #
 # What has been saved by then? At {glue:text}`sl_x_moderate:.0%`, a word costs {glue:text}`sl_x_saved_moderate:.1f` times fewer
 # products than with every unit and every weight; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_saved_hardest:.1f` times
 # fewer. If a perplexity 5 % above the dense network's is what one can afford, this run affords
-# {glue:text}`sl_x_affordable:.1f` times fewer, at {glue:text}`sl_x_affordable_at:.0%`. The workshop version of the paper is quoted
+# {glue:text}`sl_x_affordable:.1f` times fewer, at a sparsity of {glue:text}`sl_x_affordable_at:.0%`. The workshop version of the paper is quoted
 # with up to about 20 times fewer at a perplexity below 60 on the Penn Treebank (secondary source, which does not say than
 # what; other data, other scale).
 
@@ -826,7 +829,7 @@ show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 
 # %% [markdown]
 # From before pruning to after fine-tuning the mean activity moved by {glue:text}`sl_x_moved:.3f` of all units at
-# {glue:text}`sl_x_moderate:.0%` and up to 90 %. The dense network, trained on for as long, moved by
+# {glue:text}`sl_x_moderate:.0%` (in the full profile: there or at 90 %, whichever is more). The dense network, trained on for as long, moved by
 # {glue:text}`sl_x_moved_dense:+.3f`. At {glue:text}`sl_x_hardest:.0%` it is {glue:text}`sl_x_moved_hardest:+.3f`: a network that has
 # lost most of what it heard need not speak as it did.
 #
@@ -918,9 +921,8 @@ plt.show()
 # %% [markdown]
 # For the masks by chance the ratio is {glue:text}`sl_x_multiplies_chance:.3f`. For the trained ones, at
 # {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_x_multiplies:.3f`, kernel by kernel from {glue:text}`sl_x_multiplies_least:.2f` to
-# {glue:text}`sl_x_multiplies_most:.2f`; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_multiplies_hardest:.3f`. The covariance is
-# positive: who speaks much keeps much, and a word costs more than activity times density says. The identity itself holds
-# to {glue:text}`sl_x_identity:.0e`. And what is counted is what is done: below, the pruned network on compressed rows, with the
+# {glue:text}`sl_x_multiplies_most:.2f`; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_multiplies_hardest:.3f`. In sum the
+# covariance is positive, and a word costs more than activity times density says. The identity itself holds to {glue:text}`sl_x_identity:.0e`. And what is counted is what is done: below, the pruned network on compressed rows, with the
 # products that its kernels did on the first words of the test.
 
 # %%
@@ -1194,8 +1196,8 @@ if decay_runs:
 # kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. The training after pruning is a third of that above.
 #
 # ```{margin} Deep Rewiring after training
-# It begins with connections at random places, so what the kernels had learnt is lost, and here it has no longer to
-# train than the others. Values are moved by AdamW, places are chosen by Deep Rewiring.
+# It begins with connections at random places, so what the kernels had learnt is lost, and here it is trained for no
+# longer than the others. Values are moved by AdamW, places are chosen by Deep Rewiring.
 # ```
 
 # %% tags=["hide-input"]
@@ -1315,8 +1317,9 @@ for name, runs in threshold_runs.items():
 # %% [markdown]
 # ## What to remember
 #
-# A network that is silent most of the time can be pruned as one that is not, and then does both: it reads few rows, and
-# little of each. The two gains multiply but for one term, and in trained networks that term has a sign. Who speaks much has
-# learnt much, has large weights, and keeps them. So less is saved than activity times density says; what is counted on a
-# trained network is the number to quote. How far pruning can go, how decay and activity hang together, and what other
-# masks make of it is for the full profile.
+# A network that is silent most of the time can be pruned, and then does both: it reads few rows, and little of each. The
+# two gains multiply but for one term, and in trained networks that term has a sign. Units that hardly ever speak have hardly
+# learnt, have small weights, and lose them first; but their rows were hardly ever read. So less is saved than activity times
+# density says, and what is counted on a trained network is the number to quote. Among units that do speak, the two are close
+# to independent. How far pruning can go, how decay and activity hang together, and what other masks make of it is for the
+# full profile.
