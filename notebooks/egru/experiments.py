@@ -598,7 +598,6 @@ plt.show()
 # is told to be silent afterwards is better. The full profile has to show what remains of that where the EGRU has had the
 # words to learn, and says less.
 #
-
 # ## What matters of the details
 #
 # The word model again, smaller, with one thing changed at a time: what an event takes, where the reset gate is, thresholds
