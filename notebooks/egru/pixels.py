@@ -286,7 +286,7 @@ for order in orders:
             pixel_steps[order] = np.mean([steps for steps, _ in seen], 0)
             pixel_need[order] = mean_of([need for _, need in seen])
 
-# %%
+# %% tags=["hide-input"]
 first_order = orders[0]
 shown_right = {name: mean_of(r) for name, r in pixel_right[first_order].items()}
 record(
@@ -397,7 +397,7 @@ by_support = {
     for beta in sweep_supports
 }
 
-# %%
+# %% tags=["hide-input"]
 strength_right, strength_activity, *_ = np.mean(list(by_strength.values()), 1).T
 support_right, _, support_need, support_norm = np.mean(list(by_support.values()), 1).T
 record(
@@ -563,7 +563,7 @@ if eye_macs:
 # pixel and polarity. It has no labels, so the network is untrained and small, {glue:text}`eg_davis_units` units; what is
 # asked is only whether the work follows what happens.
 
-# %%
+# %% tags=["hide-input"]
 recording = load_davis_recording()
 happened, n_inputs = recording.events, 2 * recording.width * recording.height
 place = happened["p"] * recording.height + happened["y"]
