@@ -55,7 +55,7 @@ pixel_epochs: int = 6  # passes over the images
 pixel_batch: int = 8  # images of a step
 activity_target: float = 0.05  # of the activity term
 activity_strength: float = 0.1  # of it
-sweep_epochs: int = 3  # passes of each network in the sweeps
+sweep_epochs: int = 2  # passes of each network in the sweeps
 sweep_strengths: list[float] = [0.0, 0.1, 1.0, 10.0]  # of the activity term
 sweep_supports: list[float] = [1.0, 3.0, 10.0]  # values of beta
 eye_images: int = 0  # images seen in a saccade; 0: the recorded full run
@@ -286,7 +286,7 @@ for order in orders:
             pixel_steps[order] = np.mean([steps for steps, _ in seen], 0)
             pixel_need[order] = mean_of([need for _, need in seen])
 
-# %%
+# %% tags=["hide-input"]
 first_order = orders[0]
 shown_right = {name: mean_of(r) for name, r in pixel_right[first_order].items()}
 record(
@@ -397,7 +397,7 @@ by_support = {
     for beta in sweep_supports
 }
 
-# %%
+# %% tags=["hide-input"]
 strength_right, strength_activity, *_ = np.mean(list(by_strength.values()), 1).T
 support_right, _, support_need, support_norm = np.mean(list(by_support.values()), 1).T
 record(
@@ -563,7 +563,7 @@ if eye_macs:
 # pixel and polarity. It has no labels, so the network is untrained and small, {glue:text}`eg_davis_units` units; what is
 # asked is only whether the work follows what happens.
 
-# %%
+# %% tags=["hide-input"]
 recording = load_davis_recording()
 happened, n_inputs = recording.events, 2 * recording.width * recording.height
 place = happened["p"] * recording.height + happened["y"]

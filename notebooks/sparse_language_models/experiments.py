@@ -907,7 +907,7 @@ def name_of(product):
 
 pairs = list(zip(by_units(shown.after), chance, strict=True))
 figure, axes = plt.subplots(
-    1, len(pairs), figsize=(8.2, 3.3), sharey=True, squeeze=False
+    1, len(pairs), figsize=(7.2, 3.2), sharey=True, squeeze=False
 )
 for axis, (its, random) in zip(axes[0], pairs, strict=True):
     for which, shade in ((random, "grey"), (its, "blue")):
@@ -1174,7 +1174,7 @@ for efolds, runs in decay_runs.items():
 if decay_runs:
     at = np.array([float(efolds) for efolds in decay_runs])
     runs = np.array(list(decay_runs.values()))
-    figure, axes = plt.subplots(1, 2, figsize=(7.8, 3.3))
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.3))
     for axis, column_, scale in zip(axes, (1, 0), (100, 1), strict=True):
         color = PALETTE["blue"]
         axis.plot(at, scale * runs[:, :, column_].mean(1), "-", color=color)

@@ -248,8 +248,8 @@ def _source(definition: Any) -> str:
 def checkpoint(name: str, *, shared: bool = False, **what: Any) -> Path | None:
     """The file in which a long training keeps where it is: an interrupted full run goes on from there.
 
-    Its name holds a hash of what is trained and of the package's sources: a run of other parameters or other
-    code has a file of its own.
+    Its name holds a hash of what is trained and of the package's sources, without the companion's: a run of
+    other parameters or other code has a file of its own.
 
     Parameters
     ----------
@@ -269,7 +269,9 @@ def checkpoint(name: str, *, shared: bool = False, **what: Any) -> Path | None:
     if os.environ.get("EVENTBOOK_PROFILE") != "full":
         return None
     project = Project.find()
-    sources = [path.read_bytes() for path in sorted((Path(__file__).parents[1]).rglob("*.py"))]
+    companion, package = Path(__file__).parents[:2]  # the companion knows nothing of what is trained
+    paths = (path for path in package.rglob("*.py") if not path.is_relative_to(companion))
+    sources = [path.read_bytes() for path in sorted(paths)]
     digest = hashlib.sha256(repr(sorted(what.items())).encode() + b"".join(sources)).hexdigest()[:16]
     folder = "shared" if shared else Path.cwd().name
     return project.build / "checkpoints" / folder / f"{name}-{digest}.pt"

@@ -128,6 +128,24 @@ def test_the_form_of_the_paper():
     assert (other.output - run.output).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_a_state_at_its_threshold_is_no_event(reset, dtype):
+    """Theta(0) = 0, forward and back; seventeen units fill a vector of sixteen and begin another."""
+    arguments, arriving = problem(batch=1, time=1, units=17, dtype=dtype)
+    state = egru_sequence(*arguments, reset=reset).state[0, 0]  # of the first step: no threshold enters
+    runs = []
+    for way in (math.inf, 0.0, -math.inf):  # thresholds just above the state, at it, just below
+        towards = torch.full_like(state, way) if way else state
+        arguments[3] = torch.nextafter(state, towards)
+        runs.append(with_gradients(ours, arguments, arriving, reset=reset))
+    above, at, below = runs
+    assert not at[0][0].any()
+    agree(at, above, 1e-5)  # the surrogate is continuous
+    assert torch.equal(below[0][0][0, 0], state)
+    assert relative(at[1][0], below[1][0]) > 1e-2
+
+
 def test_no_time_returns_the_initial_states():
     arguments, _ = problem(2, 0, 11)
     arguments = [x.requires_grad_() for x in arguments]
