@@ -56,6 +56,7 @@ dropout: float = 0.1  # of vectors, between layers, of the last output
 epochs: float = 2.0  # passes over the words
 batch: int = 16  # pieces of the text that are read at once
 bptt: int = 32  # words that gradients see
+warmup: float = 0.02  # share of a training in which the learning rate rises
 rates: list[float] = [0.008]  # learning rates; each network takes its best
 trial_epochs: float = 0.5  # passes of a trial that finds it, on validation words
 beta1: float = 0.0  # of Adam; the usual is 0.9
@@ -117,6 +118,8 @@ NOT_YET = "not computed in this run, and no full run of it is recorded"
 # %% tags=["hide-input"]
 if not seeds:
     raise ValueError("seeds must be at least one, got none")
+if not 0 <= warmup <= 1:
+    raise ValueError(f"warmup must be a share in 0..1, got {warmup}")
 if not rates or min(rates) <= 0:
     raise ValueError(f"rates must be one or more above 0, got {rates}")
 whole = {"layers": layers, "hidden_size": hidden_size, "lstm_size": lstm_size}
@@ -235,6 +238,7 @@ text_recipe = LanguageTraining(
     batch_size=batch,
     window=bptt,
     carry_state=carry_state,
+    warmup=warmup,
     beta1=beta1,
     beta2=0.99,
     activity_target=text_target,
