@@ -300,7 +300,7 @@ text_recipe = LanguageTraining(
     beta2=0.99,
     activity_target=activity_target,
 )
-WEIGHTS = {name: f"state_of_the_union_{name.lower()}" for name in ("EGRU", "LSTM")}
+WEIGHTS = {"EGRU": "state_of_the_union_egru", "LSTM": "state_of_the_union_lstm"}
 LOOKS = 5  # at the validation words, over a training
 
 
