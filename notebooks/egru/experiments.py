@@ -388,8 +388,11 @@ print(
 table(perplexities, macs, acts, backs, text_rates)
 if "eg_lm_acts" in full:
     print("full run")
-    parts = ("perplexities", "macs_runs", "acts", "backs", "rates")
-    table(*(full[f"eg_lm_{part}"] for part in parts))
+    names = ("eg_lm_perplexities", "eg_lm_macs_runs", "eg_lm_acts", "eg_lm_backs")
+    table(*(full[name] for name in names), full["eg_lm_rates"])
+tried_rates = {"rates": rates} | trials if any(trials.values()) else {}
+for name, found in (tried_rates or full.get("eg_lm_trials", {})).items():
+    print(f"{'trials' if name == 'rates' else name:9} {listed(found, '.4g')}")
 for number, (said, needed, _) in enumerate(zip(*per_layer.values(), strict=True), 1):
     print(
         f"layer {number} of the EGRU: {said:.1%} events, {needed:.1%} needed backwards"

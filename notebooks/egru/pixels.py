@@ -315,6 +315,11 @@ keep(
     eg_pixel_right=pixel_right,
     eg_pixel_by_step={order: list(s) for order, s in pixel_steps.items()},
 )
+chosen = best_rate if any(trials.values()) else full.get("eg_pixel_rates", best_rate)
+tried_rates = {"rates": pixel_rates} | trials if any(trials.values()) else {}
+for name, found in (tried_rates or full.get("eg_pixel_trials", {})).items():
+    print(f"{'trials' if name == 'rates' else name:6} {listed(found, '.3g')}")
+print("rates: " + ", ".join(f"{name} {rate}" for name, rate in chosen.items()))
 print("test images classified right (%)")
 for order, by_name in pixel_right.items():
     for name, right in by_name.items():
