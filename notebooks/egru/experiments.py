@@ -383,7 +383,8 @@ acts = {name: [r.mean_activity for r in runs] for name, runs in results.items()}
 backs = {name: [r.backward_sparsity for r in runs] for name, runs in results.items()}
 keep(eg_lm_acts=acts, eg_lm_backs=backs)
 print(
-    f"{'':9} {'rate':6} {'test perplexity':28} {'events':>7} {'silent':>7} {'MACs':>11}"
+    f"{'':9} {'rate':6} {'test perplexity':28} "
+    f"{'events':>7} {'silent':>7} {'MACs':>11}"
 )
 table(perplexities, macs, acts, backs, text_rates)
 if "eg_lm_acts" in full:
@@ -395,7 +396,8 @@ for name, found in (tried_rates or full.get("eg_lm_trials", {})).items():
     print(f"{'trials' if name == 'rates' else name:9} {listed(found, '.4g')}")
 for number, (said, needed, _) in enumerate(zip(*per_layer.values(), strict=True), 1):
     print(
-        f"layer {number} of the EGRU: {said:.1%} events, {needed:.1%} needed backwards"
+        f"layer {number} of the EGRU: {said:.1%} events, "
+        f"{needed:.1%} needed backwards"
     )
 
 # %% mystnb={"figure": {"caption": "Left: test perplexity against counted multiply-accumulates of the recurrent layers for a word, a point for each seed. Right: perplexity on validation words during training, mean over seeds. Dashed: the trigram on the same words. Dotted: the unigram. The second row, where there is one, is the recorded full run, with more words.", "name": "fig-eg-words"}, "image": {"alt": "Left a scatter of three kinds of points, the EGRU to the left of GRU and LSTM; right three falling curves with a dashed and a dotted horizontal line"}} tags=["hide-input"]

@@ -96,6 +96,8 @@ from eventbook.models.egru_continuous import (
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 use_theme()
+
+# %% tags=["hide-input"]
 if not check_seeds:
     raise ValueError("check_seeds must be at least one, got none")
 for name, (count, least) in {

@@ -176,7 +176,8 @@ brightest = {"digits": 16, "mnist": 255}[image_set]
 learnable = load_images("train")
 if train_images + valid_images > len(learnable):
     raise ValueError(
-        f"train_images and valid_images must be at most the {len(learnable)} there are, "
+        f"train_images and valid_images must be at most the {len(learnable)} "
+        "there are, "
         f"got {train_images} and {valid_images}"
     )
 images = {

@@ -473,7 +473,7 @@ SHORT = {  # changes of the recipe after pruning
 
 
 class Pruner(NamedTuple):
-    """What a pruning does in a training: before the first step, after each, at the end."""
+    """What a pruning does in a training: before the first step, after each, last."""
 
     begin: Callable | None = None
     step: Callable | None = None
@@ -529,7 +529,8 @@ def pruner(base, model, plan, seed, steps):
         every = steps // (2 * plan.turns)  # in the first half
         if not every:
             raise ValueError(
-                f"schedule must be at most {steps // 2}, half the steps, got {plan.turns}"
+                f"schedule must be at most {steps // 2}, half the steps, "
+                f"got {plan.turns}"
             )
         gradual = GradualPruning(model, path, plan.scope, which, every=every)
         return Pruner(gradual.masks.hold, gradual.step, at_once=False)
@@ -696,7 +697,7 @@ for axis, (title, found, lines) in zip(axes[0], panels, strict=True):
     for name, line in {"trigram": "--", "unigram": ":"}.items():
         axis.axhline(lines[name], color=PALETTE[COLORS[name]], ls=line, lw=1.2)
     axis.set(xscale="log", yscale="log", title=title, xlabel="weights left (%)")
-    axis.set(ylabel="test perplexity", ylim=(60, 3000))
+    axis.set(ylabel="test perplexity", ylim=(50, 3000))
     marks = [100, 50, 20, 10, 5] + [1] * (min(left) < 4)
     axis.set_xticks(marks, [str(mark) for mark in marks])
     axis.set_yticks(
@@ -991,7 +992,7 @@ def sizes_of(model, product):
 
 
 def relative_mask(model, product, sparsity):
-    """Prune what is small for its row: a mask that does not see how large rows are."""
+    """Prune what is small for its row: a mask that is blind to the size of rows."""
     size = rows_of(model, product).abs() / sizes_of(model, product)[:, None]
     return size > size.flatten().kthvalue(round(sparsity * size.numel())).values
 
@@ -1220,7 +1221,7 @@ VARIANTS = {
 
 
 def varied(plan, seed):
-    """Perplexity right after pruning and after training, activity, products, density."""
+    """Perplexity right after pruning and at the end, activity, products, density."""
     run = thinned(start("EGRU", seed), plan, seed, variant_words)
     kept = sum(int(its.kept.sum()) for its in run.after.products)
     every = sum(len(its.kept) * its.targets for its in run.after.products)

@@ -140,6 +140,7 @@ def test_data_commands_need_no_extra(core: Path, tmp_path: Path) -> None:
     assert here == {
         **dict.fromkeys(["digits", "state_of_the_union"], "yes"),
         **dict.fromkeys(["mnist", "fashion_mnist", "spoken_digits", "davis346", "cad_parts"], "no"),
+        **dict.fromkeys(["state_of_the_union_egru", "state_of_the_union_lstm"], "no"),
     }
     folder = tmp_path / "share" / "eventbook"
     row = next(line for line in listed.splitlines() if line.startswith("davis346"))

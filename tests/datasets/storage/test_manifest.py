@@ -29,7 +29,7 @@ def test_list_names_every_set_with_licence_and_source():
     rows = {row.name: row for row in list_datasets()}
     assert set(rows) == {
         *("mnist", "fashion_mnist", "spoken_digits", "davis346", "digits", "state_of_the_union"),
-        "cad_parts",
+        *("cad_parts", "state_of_the_union_egru", "state_of_the_union_lstm"),
     }
     assert rows["davis346"].source == "vendored: data/davis346"
     assert rows["mnist"].available
