@@ -5,11 +5,12 @@ python benchmarks/language_models.py [path of the JSON]
 The EGRU and the LSTM are those of the project, the GRU has the sizes of the EGRU and is as it was drawn: its
 work does not depend on what it says. Pruned networks keep the largest weights of each matrix and were not
 trained after; their activity is measured on the words that are timed. Words come one after another from the
-test text, the state is carried, and all ways to run one network must agree before any is timed. The last
-column of the file is the time of a multiply-accumulate that ours does, with both kinds of zeros left out.
+test text, the state is carried, and all ways to run one network must agree before any is timed. Times are
+also counted for each multiply-accumulate that ours does, with both kinds of zeros left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -46,7 +47,7 @@ def vectors() -> Tensor:
 
 def pruned(density: float) -> EGRU:
     """The recurrent layers of the trained EGRU with so many of their weights."""
-    model, _ = load_model(load_weights("state_of_the_union_egru"))
+    model = deepcopy(trained("egru"))
     if density < 1:
         prune(model, 1 - density)
     assert isinstance(model.recurrent, EGRU)
@@ -79,8 +80,8 @@ class CompressedByTorch:
         return x
 
 
-def stacked(layers: list[nn.Module]) -> Work:
-    """Layers of torch, a word a call."""
+def stacked(layers: Iterable[nn.Module]) -> Callable[[Tensor], Tensor]:
+    """Layers of torch, one step a call, their states carried."""
     steps = [carrying(layer) for layer in layers]
 
     def work(x: Tensor) -> Tensor:
@@ -88,7 +89,14 @@ def stacked(layers: list[nn.Module]) -> Work:
             x = step(x)
         return x
 
-    return without_gradients(work, list(vectors().split(1)))
+    return work
+
+
+def trained_lstm() -> Callable[[Tensor], Tensor]:
+    """The recurrent layers of the trained LSTM, one step a call."""
+    lstm = trained("lstm").recurrent
+    assert isinstance(lstm, GatedStack)
+    return stacked(lstm.layers)
 
 
 def dense_gru(sizes: tuple[int, ...]) -> list[nn.Module]:
@@ -112,14 +120,13 @@ def word_by_word(density: float, goals: list[Goal]) -> Case:
     by_torch = CompressedByTorch(network)
     agree("torch's CSR", torch.stack([by_torch(x) for x in words]), expected)
     network.path = "dense"
-    lstm = trained("lstm").recurrent
-    assert isinstance(lstm, GatedStack)
+    rows = list(words.split(1))
     ways: dict[str, Work | Missing] = {
         "ours": without_gradients(stream.push, list(words.numpy())),
         STEP: without_gradients(carrying(small), list(words[:, None, None].unbind())),
         DENSE: without_gradients(carrying(network), list(words[:, None, None].unbind())),
-        GRU: stacked(dense_gru(network.hidden_sizes)),
-        LSTM: stacked(list(lstm.layers)),
+        GRU: without_gradients(stacked(dense_gru(network.hidden_sizes)), rows),
+        LSTM: without_gradients(trained_lstm(), rows),
     }
     if density < 1:
         ways[ROWS] = without_gradients(EGRUStream(pruned(density)).push, list(words.numpy()))
@@ -141,14 +148,10 @@ def with_scores(goals: list[Goal]) -> Case:
     """The whole model, scores of all words included."""
     model, stream = trained("egru"), EGRUStream(pruned(1.0))
     table, bias = model.embedding.detach(), model.bias.detach()
-    lstm = trained("lstm").recurrent
-    assert isinstance(lstm, GatedStack)
-    layers = [carrying(layer) for layer in lstm.layers]
+    lstm = trained_lstm()
 
     def of_lstm(x: Tensor) -> Tensor:
-        for layer in layers:
-            x = layer(x)
-        return functional.linear(x, table, bias)
+        return functional.linear(lstm(x), table, bias)
 
     def of_egru(x: Any) -> Tensor:
         return functional.linear(torch.from_numpy(stream.push(x))[None], table, bias)

@@ -75,25 +75,25 @@ def train(name: str, folder: Path) -> Path:
         model, text.train, recipe, looks=LOOKS, watch=watch, checkpoint=checkpoint, save_every=200
     )
     seen = evaluate(model, text.test)
-    test = {
+    test = short({
         "perplexity": seen.perplexity,
         "activity": seen.mean_activity,
         "backward_sparsity": seen.backward_sparsity,
         "macs": seen.macs,
         "dense_macs": seen.dense_macs,
-    }
+    })  # fmt: skip
     about = {
         "recipe": asdict(recipe),
         "text": {"name": "state_of_the_union", "sha256": hashlib.sha256(text.train.tobytes()).hexdigest()},
         **short({"beginning": beginning(config, recipe, text.train)}),
         "history": [short(look) for look in history],
-        "test": short(test),
+        "test": test,
         "torch": torch.__version__,
     }
     path = folder / f"{name}.safetensors"
     save_model(model, path, about)
     checkpoint.unlink()
-    print(short(test))
+    print(test)
     return path
 
 
