@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from eventbook.learning.checkpoints import read_checkpoint, write_checkpoint
+from eventbook.learning.checkpoints import digest, read_checkpoint, write_checkpoint
 
 ABOUT = {"recipe": {"lr": 0.1, "seed": 3}, "model": {"size": [4, 5]}}
 
@@ -69,3 +70,17 @@ def test_broken_files(tmp_path: Path):
     path.write_bytes(whole)
     with pytest.raises(ValueError, match="'weights'"):
         read_checkpoint(path, ABOUT, ("step", "weights"))
+
+
+def test_a_digest_is_of_the_integers_in_their_order():
+    words = np.array([3, 1, 2, 70_000], np.int32)
+    assert digest(words) == digest(words.astype(np.uint64)) == digest(torch.from_numpy(words))
+    assert digest(words) == digest(np.repeat(words, 2)[::2])  # a view with gaps
+    assert digest(words) == "adc152c1bff3093fa2d357ee10dab8692bbfac4371c673faf5a42e946ac2a33c"
+    assert len({digest(its) for its in (words, words[::-1].copy(), words[:-1], words + 1)}) == 4
+
+
+@pytest.mark.parametrize("wrong", [np.ones(3), np.ones(3, bool), torch.ones(3, dtype=torch.complex64)])
+def test_what_is_no_integer_has_no_digest(wrong: object):
+    with pytest.raises(TypeError, match="tokens must be integers, got torch"):
+        digest(wrong)  # type: ignore[arg-type]

@@ -7,12 +7,15 @@ name first, so that what stands under its own is whole.
 Source: derived.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 About = Mapping[str, Mapping[str, Any]]
@@ -25,6 +28,20 @@ def shapes(model: nn.Module) -> dict[str, list[Any]]:
     """
     kept = model.state_dict().items()
     return {name: [str(its.dtype), *its.shape] for name, its in kept if isinstance(its, Tensor)}
+
+
+def digest(tokens: Int[np.ndarray, "..."] | Int[Tensor, "..."]) -> str:
+    """sha256 over integers in their order, of whatever width and on whatever device: what tells texts apart.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    """
+    values = torch.as_tensor(tokens)
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"tokens must be integers, got {values.dtype}")
+    return hashlib.sha256(values.long().cpu().numpy().astype("<i8").tobytes()).hexdigest()
 
 
 def write_checkpoint(path: Path, about: About, state: Mapping[str, Any]) -> None:

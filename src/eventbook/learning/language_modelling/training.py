@@ -1,28 +1,23 @@
 r"""Training a language model on one long text: windows of random length, state carried between them.
 
-    loss   = -mean log p(next word) + strength sum_l (mean o^l - target)^2        o: events of layer l
-    window ~ N(mean, 5) in 95 of 100 draws, else N(mean / 2, 5); five at least
-    rate   = lr window / mean, times warm-up, times half a cosine from `decay_from` to the end
+    loss = -mean log p(next word) + strength sum_l (mean o^l - target)^2        o: events of layer l
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
 | w | the text, cut into pieces that are read at once | (batch, -1) | `tokens` |
-| - | share of the words of all epochs that are done | scalar | `share` |
 | W_bar | mean of the weights after every step from `average_from` on | as the weights | - |
 
 Everything random is drawn anew from (seed, epoch, window), so that an interrupted run goes on from its
 checkpoint as if nothing had happened.
 
-Source: Merity et al. 2018 for windows and averaging (there from when validation stalls); the released code of
+Source: Merity et al. 2018 for averaging (there from when validation stalls); the released code of
 arXiv:2206.06178 for the rest, which rescales the rate of one of its groups of parameters only.
 """
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,88 +26,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.learning.checkpoints import read_checkpoint, shapes, write_checkpoint
+from eventbook.learning.checkpoints import digest, read_checkpoint, shapes, write_checkpoint
+from eventbook.learning.language_modelling.recipe import LanguageTraining, rate, windows
 from eventbook.models.egru import EGRUState
 from eventbook.models.egru.regularisation import activity_target
 from eventbook.models.language_model import LanguageModel, carried_as_released, detached
-
-SPREAD, HALF, LEAST = 5.0, 0.05, 5  # of random windows: deviation, share of short ones, shortest
-
-
-@dataclass(frozen=True)
-class LanguageTraining:
-    """A recipe.
-
-    Attributes
-    ----------
-    epochs
-        Passes over the text; a part of one will do.
-    batch_size, window, random_windows
-        Pieces that are read at once; words of each that gradients see, and whether that is a mean.
-    carry_state
-        False for what the released code does: of an EGRU, only its output goes from window to window.
-    lr, warmup, decay_from, final_rate
-        Largest learning rate; share of the run in which it rises, share after which it falls, and the share
-        of it that is left at the end.
-    weight_decay, beta1, beta2
-        Of AdamW. The released EGRUs have beta1 = 0.
-    clip
-        Bound of the norm of all gradients together; 0 for none.
-    average_from
-        Share of the run after which the mean of the weights is kept, which the model has in the end; 1 for
-        none.
-    activity_target, activity_strength
-        Of the term for each layer of an EGRU; 0 for none.
-    seed
-        Of windows and dropout; initial weights are the model's own.
-    """
-
-    epochs: float = 4.0
-    batch_size: int = 32
-    window: int = 64
-    random_windows: bool = True
-    carry_state: bool = True
-    lr: float = 3e-3
-    warmup: float = 0.02
-    decay_from: float = 0.0
-    final_rate: float = 0.02
-    weight_decay: float = 0.02
-    beta1: float = 0.0
-    beta2: float = 0.999
-    clip: float = 0.5
-    average_from: float = 1.0
-    activity_target: float = 0.2
-    activity_strength: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in {"batch_size": 1, "window": 1, "seed": 0}.items():
-            whole(getattr(self, name), name, least)
-        for name in ("epochs", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be > 0 and finite, got {getattr(self, name)}")
-        for name in ("weight_decay", "clip", "activity_strength"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be >= 0 and finite, got {getattr(self, name)}")
-        for name in ("warmup", "decay_from", "final_rate", "average_from", "activity_target"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share in [0, 1], got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in 0..1, below 1, got {getattr(self, name)}")
-
-
-_RELEASED = LanguageTraining(
-    1000, 64, 70, carry_state=False, lr=1.2e-3, warmup=0.0, decay_from=0.7, final_rate=0.0, weight_decay=0.10,
-    clip=0.1, seed=9612,
-)  # fmt: skip
-RELEASED: Mapping[str, LanguageTraining] = MappingProxyType({
-    "ptb_v0.2": _RELEASED,
-    "wikitext2_v0.2": replace(
-        _RELEASED, epochs=800, batch_size=128, lr=1e-3, decay_from=0.5, weight_decay=0.12, seed=913420
-    ),
-})  # fmt: skip
-"""Of the released code's version 0.2.0, for the models of these names in `models.language_model`."""
 
 
 def train_language_model(
@@ -207,28 +125,6 @@ def _pieces(model: LanguageModel, tokens: Any, batch: int) -> Tensor:
     return words[: len(words) // batch * batch].view(batch, -1).to(model.embedding.device)
 
 
-def windows(recipe: LanguageTraining, epoch: int, steps: int) -> Iterator[tuple[int, int]]:
-    """First step and length of each window of an epoch over pieces of so many predicted words."""
-    rng = np.random.default_rng([recipe.seed, epoch])
-    first = 0
-    while first < steps:
-        length = recipe.window
-        if recipe.random_windows:
-            mean = recipe.window / 2 if rng.random() < HALF else recipe.window
-            length = max(LEAST, round(rng.normal(mean, SPREAD)))
-        length = min(length, steps - first)
-        yield first, length
-        first += length
-
-
-def rate(recipe: LanguageTraining, share: float) -> float:
-    """Learning rate at a share of the run, for a window of the mean length."""
-    rising = min(1.0, share / recipe.warmup) if recipe.warmup else 1.0
-    way = max(0.0, share - recipe.decay_from) / max(1e-12, 1 - recipe.decay_from)
-    falling = recipe.final_rate + (1 - recipe.final_rate) * (1 + math.cos(math.pi * way)) / 2
-    return recipe.lr * rising * falling
-
-
 class _Run:
     """A training and where it stands."""
 
@@ -310,10 +206,9 @@ class _Run:
 
     def about(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint belongs to."""
-        digest = hashlib.sha256(self.text.cpu().numpy().tobytes()).hexdigest()
         return {
             "recipe": asdict(self.recipe), "model": asdict(self.model.config),
-            "weights": shapes(self.model), "text": {"sha256": digest},
+            "weights": shapes(self.model), "text": {"sha256": digest(self.text)},
         }  # fmt: skip
 
     def state(self) -> dict[str, Any]:

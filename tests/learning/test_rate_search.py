@@ -1,0 +1,72 @@
+"""The search of a learning rate: the best of several, none for one, and figures that are none."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventbook.learning.rate_search import find_rate
+
+RATES = st.lists(st.floats(1e-6, 10, exclude_min=True), min_size=2, max_size=6, unique=True)
+
+
+@given(RATES, st.data(), st.booleans())
+def test_no_other_rate_did_better(rates: list[float], data: st.DataObject, highest: bool):
+    figures = [data.draw(st.floats(-100, 100)) for _ in rates]
+    asked = []
+
+    def trial(rate: float) -> float:
+        asked.append(rate)
+        return figures[rates.index(rate)]
+
+    found = find_rate(rates, trial, highest=highest)
+    assert asked == rates  # each once, in order
+    assert found.figures == figures
+    best = figures[rates.index(found.rate)]
+    assert all(best >= other if highest else best <= other for other in figures)
+    assert rates.index(found.rate) == figures.index(best)  # the first of equals
+
+
+def test_low_and_high_are_opposite():
+    """The control: what one way of looking takes is what the other would take last."""
+    rates, trial = [0.1, 0.2, 0.4], {0.1: 7.0, 0.2: 5.0, 0.4: 9.0}.__getitem__
+    assert find_rate(rates, trial) == (0.2, [7.0, 5.0, 9.0])
+    assert find_rate(rates, trial, highest=True) == (0.4, [7.0, 5.0, 9.0])
+
+
+def test_one_rate_is_not_tried():
+    def never(rate: float) -> float:
+        raise AssertionError(f"{rate} was tried")
+
+    assert find_rate([0.1], never) == (0.1, [])
+    with pytest.raises(AssertionError, match=r"0\.1 was tried"):
+        find_rate([0.1, 0.2], never)
+
+
+@pytest.mark.parametrize("worst", [math.inf, -math.inf])
+def test_a_rate_that_is_too_large_loses(worst: float):
+    figures = {0.1: 3.0, 10.0: worst}
+    assert find_rate(list(figures), figures.__getitem__, highest=worst < 0).rate == 0.1
+
+
+@pytest.mark.parametrize("rates", [[], [0.0], [0.1, -0.1], [0.1, math.nan], [math.inf, 0.1]])
+def test_rates_that_are_none_are_refused_before_any_trial(rates: list[float]):
+    def never(rate: float) -> float:
+        raise AssertionError(f"{rate} was tried")
+
+    with pytest.raises(ValueError, match=r"^rates must be one or more, finite and > 0, got \[.*\]$"):
+        find_rate(rates, never)
+
+
+@pytest.mark.parametrize(
+    ("figures", "line"),
+    [
+        ([1.0, math.nan, 2.0], r"^trial must return a number, got nan for a rate of 0\.2$"),
+        ([math.inf] * 3, r"^trial must return a finite number for one rate at least, got \[inf, inf, inf\]$"),
+        ([1.0, -math.inf, 2.0], "^trial must return a finite number"),
+    ],
+)
+def test_figures_that_are_none_are_refused(figures: list[float], line: str):
+    with pytest.raises(ValueError, match=line):
+        find_rate([0.1, 0.2, 0.4], dict(zip([0.1, 0.2, 0.4], figures, strict=True)).__getitem__)
