@@ -24,9 +24,13 @@ from eventbook.companion.notebook import (
     _stable,
     bound,
     checkpoint,
+    generator,
     keep,
+    listed,
+    parameters_of,
     recorded,
     show_body,
+    show_code,
 )
 from eventbook.companion.project import Project
 
@@ -223,8 +227,57 @@ def _bare(x: float) -> float:
     return x
 
 
-def test_a_body_is_shown_without_signature_and_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_is_one_block_and_a_body_has_no_signature_and_no_docstring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shown: list[str] = []
     monkeypatch.setattr("IPython.display.display", lambda what: shown.append(what.data))
+    show_code(_bare, Pair)
+    bare = "def _bare(x: float) -> float:\n    return x"
+    assert shown.pop() == f"```python\n{bare}\n\n@dataclass\nclass Pair:\n    one: int\n```"
     show_body(_halved, _bare)
     assert shown == ["```python\n# _halved\nx /= 2  # in two\nreturn x\n\n# _bare\nreturn x\n```"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "form", "words"),
+    [
+        ([], ".1f", "none"),
+        ([0.26], ".1f", "0.3"),
+        ([1, 2.5], ".1f", "1.8 (1.0, 2.5)"),
+        (np.array([0.5, 1.0, 0.0]), ".0%", "50% (50%, 100%, 0%)"),
+        (np.array([]), ".3g", "none"),
+        ((run for run in (1.0, 1.0)), ".3g", "1 (1, 1)"),
+    ],
+)
+def test_runs_are_listed_behind_their_mean(runs: Any, form: str, words: str) -> None:
+    assert listed(runs, form) == words
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=5))
+def test_the_mean_of_listed_runs_is_their_mean(runs: list[float]) -> None:
+    mean, _, each = listed(runs, ".17g").partition(" (")
+    assert float(mean) == pytest.approx(np.mean(runs), rel=1e-12, abs=1e-9)
+    assert [float(run) for run in each.rstrip(")").split(", ")] == runs
+
+
+@pytest.mark.parametrize(("runs", "form"), [(["a"], ".1f"), ([1.0], "x"), ([np.zeros(2)], ".1f")])
+def test_what_is_no_number_is_not_listed(runs: Any, form: str) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        listed(runs, form)
+
+
+def test_a_generator_has_random_numbers_of_its_own() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_rng_state()
+    draws = [torch.rand(4, generator=generator(seed)).tolist() for seed in (3, 3, 4)]
+    assert draws[0] == draws[1] != draws[2]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_parameters_are_counted_once_and_buffers_are_not() -> None:
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(3, 4)
+    model = torch.nn.Sequential(layer, torch.nn.BatchNorm1d(4), layer)  # running means are learnt by nobody
+    assert parameters_of(model) == 3 * 4 + 4 + 2 * 4
+    assert parameters_of(torch.nn.Tanh()) == 0

@@ -4,6 +4,8 @@
 
 Recorded numbers keep twelve significant digits: what comes after them is the rounding of one processor, and
 would make the notebooks of another differ. A number that *is* rounding is recorded as its `bound`.
+
+`listed`, `generator` and `parameters_of` are lines that page after page would write itself.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import json
 import math
 import os
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from .book.theme import PALETTE, use_theme
 from .errors import UserError
@@ -26,11 +30,17 @@ from .files import read_json
 from .ledger.ledger import GLUE, Claim, Ledger, read_ledger
 from .project import Project
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = [
     "PALETTE",
     "bound",
     "checkpoint",
+    "generator",
     "keep",
+    "listed",
+    "parameters_of",
     "record",
     "recorded",
     "show_body",
@@ -207,17 +217,19 @@ def show_code(*definitions: Any) -> None:
 
     Compiled functions are shown as they are written, and functions without their decorators.
     """
-    from IPython.display import Markdown, display
-
-    code = "\n\n".join(map(_source, definitions))
-    display(Markdown(f"```python\n{code}\n```"))
+    _show(map(_source, definitions))
 
 
 def show_body(*functions: Any) -> None:
     """Show what functions of the package do, each under its name, without signatures and docstrings."""
+    _show(map(_body, functions))
+
+
+def _show(pieces: Iterable[str]) -> None:
+    """Pieces of code as one block below the cell."""
     from IPython.display import Markdown, display
 
-    code = "\n\n".join(map(_body, functions))
+    code = "\n\n".join(pieces)
     display(Markdown(f"```python\n{code}\n```"))
 
 
@@ -283,3 +295,28 @@ def recorded(slug: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {key: entry["value"] for key, entry in read_json(path)["values"].items()}
+
+
+def listed(runs: Iterable[float], form: str = ".1f") -> str:
+    """The mean of some runs and, in brackets, each of them; one run alone, and "none" where there is none.
+
+    Examples
+    --------
+    >>> listed([1, 2]), listed([0.25], ".0%"), listed([])
+    ('1.5 (1.0, 2.0)', '25%', 'none')
+    """
+    numbers = [float(run) for run in runs]
+    each = ", ".join(format(number, form) for number in numbers)
+    return f"{fmean(numbers):{form}} ({each})" if len(numbers) > 1 else each or "none"
+
+
+def generator(seed: int) -> torch.Generator:
+    """A stream of random numbers of its own for torch."""
+    from torch import Generator  # pages without torch do not wait for it
+
+    return Generator().manual_seed(seed)
+
+
+def parameters_of(model: torch.nn.Module) -> int:
+    """Count of the numbers that a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
