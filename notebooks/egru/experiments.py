@@ -71,6 +71,7 @@ ablation_epochs: float = 4.0  # passes over them
 
 # %% tags=["hide-input"]
 from dataclasses import replace
+from functools import partial
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -82,7 +83,10 @@ from eventbook.companion.notebook import (
     PALETTE,
     bound,
     checkpoint,
+    generator,
     keep,
+    listed,
+    parameters_of,
     record,
     recorded,
     use_theme,
@@ -90,8 +94,10 @@ from eventbook.companion.notebook import (
 from eventbook.datasets import load_state_of_the_union, load_text, load_weights
 from eventbook.learning.language_modelling import (
     LanguageTraining,
-    train_language_model,
+    identity_of,
+    read_text,
 )
+from eventbook.learning.rate_search import find_rate
 from eventbook.models.language_model import (
     KneserNey,
     LanguageModel,
@@ -120,8 +126,6 @@ if not seeds:
     raise ValueError("seeds must be at least one, got none")
 if not 0 <= warmup <= 1:
     raise ValueError(f"warmup must be a share in 0..1, got {warmup}")
-if not rates or min(rates) <= 0:
-    raise ValueError(f"rates must be one or more above 0, got {rates}")
 whole = {"layers": layers, "hidden_size": hidden_size, "lstm_size": lstm_size}
 whole |= {"embedding": embedding, "batch": batch, "bptt": bptt}
 for name, count in whole.items():
@@ -150,25 +154,6 @@ counts = {
 for name, count in counts.items():
     if count != 0 and count < least_words:
         raise ValueError(f"{name} must be 0 or at least {least_words}, got {count}")
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def parameters_of(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def mean_of(runs):
-    return float(np.mean(runs))
-
-
-def listed(runs, form=".1f"):
-    """Mean and single runs, in words."""
-    if not len(runs):
-        return "none"
-    return f"{np.mean(runs):{form}}  ({', '.join(format(run, form) for run in runs)})"
 
 
 # %% [markdown]
@@ -243,51 +228,35 @@ text_recipe = LanguageTraining(
     beta2=0.99,
     activity_target=text_target,
 )
+recipes = dict.fromkeys(text_models, text_recipe)
+recipes["EGRU"] = replace(text_recipe, activity_strength=text_strength)
 LOOKS = 5  # at the validation words, over a run
-
-
-def recipe_of(name, seed, rate, **changes):
-    """The recipe of a network: a rate, a seed, and a term for events."""
-    strength = text_strength if name == "EGRU" else 0.0
-    changes = {"lr": rate, "seed": seed, "activity_strength": strength} | changes
-    return replace(text_recipe, **changes)
 
 
 def read(name, config, recipe, text, looks=LOOKS):
     """Train a word model; returns it and what was seen on the way."""
-    model = LanguageModel(config, generator(recipe.seed))
-    words = [text_set, vocabulary, len(text), len(held_out), looks]
-    what = {"config": config, "recipe": recipe, "words": words}
-    file = checkpoint(f"words-{name}", shared=True, **what)
-
-    def watch():
-        seen = evaluate(model, held_out, carry_state=recipe.carry_state)
-        return {"perplexity": seen.perplexity, "activity": seen.mean_activity}
-
-    history = train_language_model(
-        model, text, recipe, looks=looks, watch=watch, checkpoint=file
-    )
-    return model, history
+    what = config, recipe, text, held_out
+    file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=looks))
+    return read_text(*what, looks=looks, checkpoint=file)
 
 
 def tried(name, config, rate):
     """Validation perplexity after a trial with a rate."""
-    recipe = recipe_of(name, seeds[0], rate, epochs=trial_epochs)
+    recipe = replace(recipes[name], lr=rate, seed=seeds[0], epochs=trial_epochs)
     _, history = read(name, config, recipe, learnt, looks=1)
     return history[-1]["perplexity"]
 
 
-trials = {
-    name: [tried(name, config, rate) for rate in rates if len(rates) > 1]
+found_rates = {
+    name: find_rate(rates, partial(tried, name, config))
     for name, config in text_models.items()
 }
-text_rates = {
-    name: rates[int(np.argmin(found)) if found else 0]
-    for name, found in trials.items()
-}
+text_rates = {name: found.rate for name, found in found_rates.items()}
+trials = {name: found.figures for name, found in found_rates.items()}
+recipes = {name: replace(recipes[name], lr=lr) for name, lr in text_rates.items()}
 readers = {
     name: [
-        read(name, config, recipe_of(name, seed, text_rates[name]), learnt)
+        read(name, config, replace(recipes[name], seed=seed), learnt)
         for seed in seeds
     ]
     for name, config in text_models.items()
@@ -309,7 +278,7 @@ per_layer = {
 sizes = {name: parameters_of(runs[0][0]) for name, runs in readers.items()}
 unit_shares = np.array(egru_text.hidden_sizes) / sum(egru_text.hidden_sizes)
 lm_egru, lm_rectified, lm_gru, lm_lstm = (
-    mean_of(perplexities[n]) for n in text_models
+    np.mean(perplexities[n]) for n in text_models
 )
 thetas = [
     cell.threshold().detach()
@@ -334,13 +303,13 @@ record(
     eg_lm_ratio_trigram=lm_egru / counted["trigram"],
     eg_lm_theta=float(torch.cat(thetas).median()),
     eg_lm_activity_first=evaluate(untrained, held_out[:2000]).mean_activity,
-    eg_lm_activity_rectified=mean_of([r.mean_activity for r in results["rectified"]]),
-    eg_lm_activity=mean_of([r.mean_activity for r in egru_runs]),
-    eg_lm_backward=mean_of([r.backward_sparsity for r in egru_runs]),
+    eg_lm_activity_rectified=np.mean([r.mean_activity for r in results["rectified"]]),
+    eg_lm_activity=np.mean([r.mean_activity for r in egru_runs]),
+    eg_lm_backward=np.mean([r.backward_sparsity for r in egru_runs]),
     eg_lm_backward_released=float(per_layer["released"] @ unit_shares),
-    eg_lm_macs=mean_of(macs["EGRU"]),
+    eg_lm_macs=np.mean(macs["EGRU"]),
     eg_lm_macs_dense=egru_runs[0].dense_macs,
-    eg_lm_macs_share=mean_of(macs["EGRU"]) / egru_runs[0].dense_macs,
+    eg_lm_macs_share=np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
 )
 probe = LanguageModel(egru_text, generator(seeds[0]))
 probe.load_state_dict(readers["EGRU"][0][0].state_dict())
@@ -393,7 +362,8 @@ if "eg_lm_acts" in full:
     table(*(full[name] for name in names), full["eg_lm_rates"])
 tried_rates = {"rates": rates} | trials if any(trials.values()) else {}
 for name, found in (tried_rates or full.get("eg_lm_trials", {})).items():
-    print(f"{'trials' if name == 'rates' else name:9} {listed(found, '.4g')}")
+    label = "trials" if name == "rates" else name
+    print(f"{label:9} {', '.join(format(its, '.4g') for its in found)}")
 for number, (said, needed, _) in enumerate(zip(*per_layer.values(), strict=True), 1):
     print(
         f"layer {number} of the EGRU: {said:.1%} events, "
@@ -710,7 +680,7 @@ def ablated(change, recipe_change, seed):
     small = {"embedding": ablation_size, "hidden_sizes": (ablation_size,) * layers}
     config = replace(egru_text, **small, **change)
     changes = {"epochs": ablation_epochs} | recipe_change
-    recipe = recipe_of("EGRU", seed, text_rates["EGRU"], **changes)
+    recipe = replace(recipes["EGRU"], seed=seed, **changes)
     model, _ = read(
         "ablation", config, recipe, corpus.train[:ablation_words], looks=1
     )

@@ -77,7 +77,9 @@ from torch.nn import functional
 from eventbook.companion.notebook import (
     PALETTE,
     checkpoint,
+    generator,
     keep,
+    listed,
     record,
     recorded,
     use_theme,
@@ -89,6 +91,7 @@ from eventbook.datasets import (
     load_mnist,
 )
 from eventbook.learning.classification import Training, accuracy, train
+from eventbook.learning.rate_search import find_rate
 from eventbook.models.egru import EGRU, SigmoidThreshold
 from eventbook.models.sequence_classifier import SequenceClassifier
 
@@ -129,21 +132,6 @@ for name, (count, least) in {
 }.items():
     if count < least:
         raise ValueError(f"{name} must be {least} or more, got {count}")
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def mean_of(runs):
-    return float(np.mean(runs))
-
-
-def listed(runs, form=".1f"):
-    """Mean and single runs, in words."""
-    if not len(runs):
-        return "none"
-    return f"{np.mean(runs):{form}}  ({', '.join(format(run, form) for run in runs)})"
 
 
 # %% [markdown]
@@ -262,14 +250,12 @@ def tried(name, rate):
 
 
 NETWORKS = ("EGRU", "GRU", "LSTM")
-trials = {
-    name: [tried(name, rate) for rate in pixel_rates if len(pixel_rates) > 1]
+found_rates = {
+    name: find_rate(pixel_rates, partial(tried, name), highest=True)
     for name in NETWORKS
 }
-best_rate = {
-    name: pixel_rates[int(np.argmax(found)) if found else 0]
-    for name, found in trials.items()
-}
+best_rate = {name: found.rate for name, found in found_rates.items()}
+trials = {name: found.figures for name, found in found_rates.items()}
 pixel_right, pixel_steps, pixel_need = {}, {}, {}
 for order in orders:
     sequences = {part: pixels(part, order) for part in images}
@@ -293,11 +279,11 @@ for order in orders:
         if name == "EGRU":
             seen = [doing(model, sequences["test"]) for model in trained]
             pixel_steps[order] = np.mean([steps for steps, _ in seen], 0)
-            pixel_need[order] = mean_of([need for _, need in seen])
+            pixel_need[order] = np.mean([need for _, need in seen])
 
 # %% tags=["hide-input"]
 first_order = orders[0]
-shown_right = {name: mean_of(r) for name, r in pixel_right[first_order].items()}
+shown_right = {name: np.mean(r) for name, r in pixel_right[first_order].items()}
 record(
     eg_pixel_strength=activity_strength,
     eg_pixel_target=activity_target,
@@ -319,7 +305,8 @@ keep(
 chosen = best_rate if any(trials.values()) else full.get("eg_pixel_rates", best_rate)
 tried_rates = {"rates": pixel_rates} | trials if any(trials.values()) else {}
 for name, found in (tried_rates or full.get("eg_pixel_trials", {})).items():
-    print(f"{'trials' if name == 'rates' else name:6} {listed(found, '.3g')}")
+    label = "trials" if name == "rates" else name
+    print(f"{label:6} {', '.join(format(its, '.3g') for its in found)}")
 print("rates: " + ", ".join(f"{name} {rate}" for name, rate in chosen.items()))
 print("test images classified right (%)")
 for order, by_name in pixel_right.items():

@@ -78,7 +78,9 @@ from eventbook.companion.notebook import (
     PALETTE,
     bound,
     checkpoint,
+    generator,
     keep,
+    parameters_of,
     record,
     recorded,
     show_code,
@@ -135,10 +137,6 @@ if task == "scalar" and covariates != "uniform":
     raise ValueError("task must be vector with covariates that are not uniform")
 if not seeds or not ablation_seeds or not sweep_seeds:
     raise ValueError("seeds, ablation_seeds and sweep_seeds must be at least one")
-
-
-def seeded(number):
-    return torch.Generator().manual_seed(number)
 
 
 def real_rows(name):
@@ -215,9 +213,9 @@ recipe = Recipe(
     ssm_lr=recurrence_rate,
     weight_decay=weight_decay,
 )
-held_out = draw(evaluation, seeded(10_000))
+held_out = draw(evaluation, generator(10_000))
 few = Tasks(*(part[:1_000] for part in held_out))
-wide = draw(1_000, seeded(10_001), input_range=2 * input_range)
+wide = draw(1_000, generator(10_001), input_range=2 * input_range)
 best = best_eta(held_out)
 
 
@@ -237,7 +235,7 @@ def watch(model):
 
 layers, histories = [], []
 for seed in seeds:
-    layer = GDLayer(features, generator=seeded(seed))
+    layer = GDLayer(features, generator=generator(seed))
     history = fit(
         "layer",
         layer,
@@ -263,7 +261,7 @@ record(
     ic_sensitivity_difference=np.mean([one.sensitivity_difference for one in found]),
     ic_prediction_difference=np.mean([one.prediction_difference for one in found]),
     ic_untrained=min(
-        loss_of(GDLayer(features, generator=seeded(seed)), held_out)
+        loss_of(GDLayer(features, generator=generator(seed)), held_out)
         / found[0].gd_loss
         for seed in seeds
     ),
@@ -411,7 +409,7 @@ plt.show()
 
 # %% tags=["hide-input"]
 layer = layers[0]
-scaled = GDLayer(features, generator=seeded(0))
+scaled = GDLayer(features, generator=generator(0))
 scaled.load_state_dict(layer.state_dict())
 with torch.no_grad():
     scaled.window_attention *= -2
@@ -453,7 +451,7 @@ record(
 # average.
 
 # %% tags=["hide-input"]
-start = GDLayer(features, generator=seeded(seeds[0])).decay.detach()
+start = GDLayer(features, generator=generator(seeds[0])).decay.detach()
 lowest = min(float(one.mean()) for one in decays)
 
 
@@ -467,7 +465,7 @@ def recency(lam):
     return float(unit[1] - slope**2 / (4 * square))
 
 
-far_off = GDLayer(features, generator=seeded(seeds[0]))
+far_off = GDLayer(features, generator=generator(seeds[0]))
 with torch.no_grad():
     far_off.Lambda.fill_(-10.0)
     far_start = float(far_off.decay.mean())
@@ -494,14 +492,14 @@ record(
 # tasks, with what gradient descent would have by then: gains of $\eta/N$ for the examples so far and of zero for the rest.
 
 # %% tags=["hide-input"]
-small = GDLayer(1, generator=seeded(0))
+small = GDLayer(1, generator=generator(0))
 fit(
     "small",
     small,
     lambda n, g: vector_tasks(n, context=context, features=1, generator=g),
     Recipe(steps=1500, lr=3e-3, ssm_lr=3e-3),
 )
-shown = vector_tasks(1, context=context, features=1, generator=seeded(4))
+shown = vector_tasks(1, context=context, features=1, generator=generator(4))
 ask = torch.linspace(-0.55, 0.55, 23)
 lines = []
 with torch.no_grad():
@@ -527,7 +525,7 @@ for n in range(context):
     by_theory.append(float(loss_of_gains(gains, moments)) * weight_scale**2)
 reading_mean = np.mean(reading, 0)
 record(
-    ic_small_parameters=sum(p.numel() for p in small.parameters()),
+    ic_small_parameters=parameters_of(small),
     ic_reading_error=float(np.abs(reading_mean / by_theory[1:] - 1).max()),
     ic_reading_first=float(reading_mean[0] / by_theory[0]),
     ic_reading_last=float(reading_mean[-1] / by_theory[0]),
@@ -602,7 +600,7 @@ plain = GDLayer.constructed(features, context, rate)
 
 def shifted(model, **change):
     """Loss on tasks that are not those of the training, over that of zero."""
-    other = draw(counts, seeded(20_000), **change)
+    other = draw(counts, generator(20_000), **change)
     return loss_of(model, other) / float(half_square(0 * other.answer, other.answer))
 
 
@@ -620,13 +618,13 @@ trained_scale = np.mean([far[f"{s}"][1] for s in seeds], 0)
 # the formula, on samples large enough to judge it
 checks = []
 for r in (0.5, 1.0, 1.5, 2.0):
-    some = vector_tasks(40_000, input_range=r, generator=seeded(20_001))
+    some = vector_tasks(40_000, input_range=r, generator=generator(20_001))
     rate_1 = best_rate(10, uniform_moments(10))
     loss = float(
         half_square(answers(gradient_descent(some, rate_1), some), some.answer)
     )
     checks.append(abs(loss / shifted_loss(r, 1.0, 10, 10) - 1))
-scaled_up = vector_tasks(40_000, weight_scale=3.0, generator=seeded(20_001))
+scaled_up = vector_tasks(40_000, weight_scale=3.0, generator=generator(20_001))
 loss = float(
     half_square(
         answers(gradient_descent(scaled_up, rate_1), scaled_up), scaled_up.answer
@@ -707,10 +705,10 @@ record(
 # %% tags=["hide-input"]
 sweep = {}
 for f in sweep_features:
-    tests = vector_tasks(2_000, context=10, features=f, generator=seeded(30_000))
+    tests = vector_tasks(2_000, context=10, features=f, generator=generator(30_000))
     runs = []
     for seed in sweep_seeds:
-        layer = GDLayer(f, generator=seeded(seed))
+        layer = GDLayer(f, generator=generator(seed))
         fit(
             "sweep",
             layer,
@@ -796,7 +794,7 @@ double = Tasks(*(part[:200].double() for part in held_out))
 averages = {}
 with torch.no_grad():
     for name, left_out in WITHOUT.items():
-        model = GDLayer(features, generator=seeded(0), **left_out).double()
+        model = GDLayer(features, generator=generator(0), **left_out).double()
         said = model.predict(double.tokens())[:, -width:]
         size = float((said * double.answer).abs().mean())
         averages[name] = float(sign_average(model, double).abs().mean()) / size
@@ -816,7 +814,7 @@ for name, left_out in WITHOUT.items():
     for seed in ablation_seeds:
         tried = []
         for lr in ablation_rates:
-            layer = GDLayer(features, generator=seeded(seed), **left_out)
+            layer = GDLayer(features, generator=generator(seed), **left_out)
             quickly = replace(FAST, steps=ablation_steps, lr=lr, ssm_lr=lr, seed=seed)
             fit(f"without-{'-'.join(left_out) or 'nothing'}", layer, draw, quickly)
             tried.append(loss_of(layer, held_out) / zero)
@@ -863,7 +861,7 @@ for name, change in RECIPES.items() if recipe_seeds else ():
     passes = change["passes_per_batch"]
     ways[name] = []
     for seed in recipe_seeds:
-        layer = GDLayer(features, generator=seeded(seed))
+        layer = GDLayer(features, generator=generator(seed))
         quickly = replace(
             FAST,
             lr=3e-3,
@@ -925,7 +923,7 @@ for name, change in STARTS.items() if multi_seeds else ():
     for K in (2, 3):
         runs = []
         for seed in multi_seeds:
-            layer = GDLayer(features, gd_steps=K, generator=seeded(seed))
+            layer = GDLayer(features, gd_steps=K, generator=generator(seed))
             how = {**change, "ssm_lr": change["lr"], "seed": seed}
             fit("steps", layer, draw, replace(FAST, steps=multi_steps, **how))
             runs.append(loss_of(layer, few))
@@ -1004,7 +1002,7 @@ elif deep:
 # %% tags=["hide-input"]
 def amplitude_and_phase(correlated):
     """Correlation of the two over many tasks, read off the sines themselves."""
-    many = sine_tasks(2_000, correlated_keys=correlated, generator=seeded(40_000))
+    many = sine_tasks(2_000, correlated_keys=correlated, generator=generator(40_000))
     basis = torch.cat([many.x.sin(), many.x.cos()], 2).double()
     both = torch.linalg.lstsq(basis, many.y.double(), driver="gels").solution[..., 0]
     size, phase = both.norm(dim=1), torch.atan2(both[:, 1], both[:, 0])
@@ -1024,7 +1022,7 @@ def with_ones(tasks):
 def bent(input_range):
     """Share of the variance of a sine that its best line leaves."""
     many = sine_tasks(
-        2_000, context=200, input_range=input_range, generator=seeded(40_001)
+        2_000, context=200, input_range=input_range, generator=generator(40_001)
     )
     affine = with_ones(many)
     rest = many.y - affine.x @ least_squares(affine).mT
@@ -1034,7 +1032,7 @@ def bent(input_range):
 
 refused = False
 try:
-    GDLayer(10).predict(sine_tasks(2, generator=seeded(0)).tokens())
+    GDLayer(10).predict(sine_tasks(2, generator=generator(0)).tokens())
 except ValueError as error:
     refused = True
     print(error)
@@ -1063,7 +1061,10 @@ record(
 def average_sine(query):
     """The best answer that does not look at the examples: E[y | x] over tasks."""
     many = sine_tasks(
-        40_000, context=1, correlated_keys=correlated_keys, generator=seeded(40_003)
+        40_000,
+        context=1,
+        correlated_keys=correlated_keys,
+        generator=generator(40_003),
     )
     waves = torch.cat([many.query.sin(), many.query.cos()], 1)
     both = torch.linalg.lstsq(waves, many.answer, driver="gels").solution
@@ -1077,7 +1078,7 @@ for r in SINES:
         4_000,
         input_range=r,
         correlated_keys=correlated_keys,
-        generator=seeded(40_002),
+        generator=generator(40_002),
     )
     nothing = float(half_square(0 * tests.answer, tests.answer))
     affine = with_ones(tests)
@@ -1092,7 +1093,7 @@ for r in SINES:
     }
     runs = []
     for seed in sine_seeds:
-        model = NonlinearGD(10, generator=seeded(seed))
+        model = NonlinearGD(10, generator=generator(seed))
         fit(
             f"sine-{r:g}-{correlated_keys}",
             model,
@@ -1184,7 +1185,7 @@ real = {}
 for name, table in REAL.items():
     m = moments_of(table)
     eta_real = best_rate(10, m)
-    many = tasks_of_rows(40_000, table, generator=seeded(50_000))
+    many = tasks_of_rows(40_000, table, generator=generator(50_000))
     said = answers(gradient_descent(many, eta_real), many)
     measured = float(half_square(said, many.answer))
     predicted = loss_at(eta_real, 10, m)
@@ -1243,10 +1244,10 @@ RATES = {"falling rate": "cosine", "constant rate": "constant"}
 every_learnt = {name: {} for name in RATES} if real_seeds else {}
 for how, schedule in RATES.items() if real_seeds else ():
     for name, table in REAL.items():
-        tests = tasks_of_rows(10_000, table, generator=seeded(50_001))
+        tests = tasks_of_rows(10_000, table, generator=generator(50_001))
         every_learnt[how][name] = []
         for seed in real_seeds:
-            layer = GDLayer(table.shape[1], generator=seeded(seed))
+            layer = GDLayer(table.shape[1], generator=generator(seed))
             fit(
                 f"real-{name.replace(', ', '-')}",
                 layer,

@@ -91,7 +91,7 @@ small_window: int = 32  # words that gradients see there
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from textwrap import fill
 from typing import NamedTuple
@@ -106,7 +106,10 @@ from eventbook.companion.notebook import (
     PALETTE,
     bound,
     checkpoint,
+    generator,
     keep,
+    listed,
+    parameters_of,
     record,
     recorded,
     use_theme,
@@ -114,7 +117,9 @@ from eventbook.companion.notebook import (
 from eventbook.datasets import load_text, load_weights
 from eventbook.learning.language_modelling import (
     LanguageTraining,
+    identity_of,
     rate,
+    read_text,
     train_language_model,
     windows,
 )
@@ -132,6 +137,7 @@ from eventbook.learning.pruning import (
 from eventbook.learning.pruning import (
     sparsities as gradually,
 )
+from eventbook.learning.rate_search import find_rate
 from eventbook.learning.rewiring.deep_r import DeepR, sparse_connections
 from eventbook.models.egru import compress
 from eventbook.models.language_model import (
@@ -209,23 +215,6 @@ if any(not 0 <= e < np.inf for e in decay_efolds) or len(decay_efolds) == 1:
     raise ValueError(f"decay_efolds must be two or more from 0, got {decay_efolds}")
 
 
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def parameters_of(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def listed(runs, form=".1f"):
-    """Mean and single runs, in words."""
-    if not len(runs):
-        return "none"
-    if len(runs) == 1:
-        return format(runs[0], form)
-    return f"{np.mean(runs):{form}} ({', '.join(format(run, form) for run in runs)})"
-
-
 # %% [markdown]
 # ## Trained networks
 #
@@ -244,15 +233,13 @@ def listed(runs, form=".1f"):
 class Texts(NamedTuple):
     """Words to learn from, to look at on the way, and to be predicted."""
 
-    vocabulary: int  # without the two marks
     learnt: np.ndarray
     held_out: np.ndarray
     unseen: np.ndarray
 
 
-def texts_of(corpus, vocabulary, count=0):
+def texts_of(corpus, count=0):
     return Texts(
-        vocabulary,
         corpus.train[: count or None],
         corpus.valid,
         corpus.test[: test_words or None],
@@ -260,7 +247,7 @@ def texts_of(corpus, vocabulary, count=0):
 
 
 corpus = load_text(text_set, words=text_vocabulary)
-texts, n_words = texts_of(corpus, text_vocabulary), len(corpus.vocabulary)
+texts, n_words = texts_of(corpus), len(corpus.vocabulary)
 anchors = {
     name: KneserNey(texts.learnt, n_words, order).perplexity(texts.unseen)
     for name, order in {"unigram": 1, "trigram": 3}.items()
@@ -300,43 +287,30 @@ text_recipe = LanguageTraining(
     beta2=0.99,
     activity_target=activity_target,
 )
+recipes = dict.fromkeys(text_models, text_recipe)
+recipes["EGRU"] = replace(text_recipe, activity_strength=activity_strength)
 WEIGHTS = {"EGRU": "state_of_the_union_egru", "LSTM": "state_of_the_union_lstm"}
 LOOKS = 5  # at the validation words, over a training
 
 
-def recipe_of(name, seed, rate, **changes):
-    """The recipe of a network: a rate, a seed, and a term for events."""
-    strength = activity_strength if name == "EGRU" else 0.0
-    changes = {"lr": rate, "seed": seed, "activity_strength": strength} | changes
-    return replace(text_recipe, **changes)
-
-
 def read(name, config, recipe, texts, looks=LOOKS):
     """Train a word model; returns it and what was seen on the way."""
-    model, held_out = LanguageModel(config, generator(recipe.seed)), texts.held_out
-    words = [text_set, texts.vocabulary, len(texts.learnt), len(held_out), looks]
-    what = {"config": config, "recipe": recipe, "words": words}
-    file = checkpoint(f"words-{name}", shared=True, **what)
+    what = config, recipe, texts.learnt, texts.held_out
+    file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=looks))
+    return read_text(*what, looks=looks, checkpoint=file)
 
-    def watch():
-        seen = evaluate(model, held_out, carry_state=recipe.carry_state)
-        return {"perplexity": seen.perplexity, "activity": seen.mean_activity}
 
-    options = {"looks": looks, "watch": watch, "checkpoint": file}
-    return model, train_language_model(model, texts.learnt, recipe, **options)
+def tried(name, rate):
+    """Validation perplexity after a trial with a rate."""
+    recipe = replace(recipes[name], lr=rate, seed=seeds[0], epochs=trial_epochs)
+    _, history = read(name, text_models[name], recipe, texts, looks=1)
+    return history[-1]["perplexity"]
 
 
 @cache
 def rate_of(name):
     """The learning rate that is best for a network in a trial on validation words."""
-    if len(base_rates) == 1:
-        return base_rates[0]
-    found = []
-    for trial in base_rates:
-        recipe = recipe_of(name, seeds[0], trial, epochs=trial_epochs)
-        _, history = read(name, text_models[name], recipe, texts, looks=1)
-        found.append(history[-1]["perplexity"])
-    return base_rates[int(np.argmin(found))]
+    return find_rate(base_rates, partial(tried, name)).rate
 
 
 # %%
@@ -354,7 +328,7 @@ class Start(NamedTuple):
 def start(name, seed):
     """A network to be pruned."""
     if base_epochs:
-        recipe = recipe_of(name, seed, rate_of(name))
+        recipe = replace(recipes[name], lr=rate_of(name), seed=seed)
         model, _ = read(name, text_models[name], recipe, texts)
         return Start(name, model, recipe, texts, seen_by(model))
     model, about = load_model(load_weights(WEIGHTS[name]))
@@ -557,7 +531,8 @@ def thinned(base, plan, seed, words):
     """Prune a copy of a network and train it on."""
     model = deepcopy(base.model)
     share = finetune_rate if plan.sparsity else dense_rate
-    recipe = recipe_of(base.name, seed, share * base.recipe.lr, **SHORT)
+    changes = {"lr": share * base.recipe.lr, "seed": seed, **SHORT}
+    recipe = replace(recipes[base.name], **changes)
     text = base.texts.learnt[:words]
     steps = len(list(windows(recipe, 0, len(text) // recipe.batch_size - 1)))
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -1107,7 +1082,7 @@ record(
 @cache
 def small_texts():
     corpus = load_text(text_set, words=small_vocabulary)
-    its_texts = texts_of(corpus, small_vocabulary, small_words)
+    its_texts = texts_of(corpus, small_words)
     return len(corpus.vocabulary), its_texts
 
 
@@ -1130,10 +1105,10 @@ def small(seed, change=None, efolds=None, **recipe_change):
     vocabulary, its_texts = small_texts()
     sizes = {"embedding": small_units, "hidden_sizes": (small_units,)}
     config = replace(egru_text, vocabulary=vocabulary, **sizes, **(change or {}))
-    recipe = recipe_of(
-        "EGRU",
-        seed,
-        small_rate,
+    recipe = replace(
+        recipes["EGRU"],
+        lr=small_rate,
+        seed=seed,
         epochs=small_epochs,
         batch_size=small_batch,
         window=small_window,
@@ -1278,7 +1253,7 @@ def small_gru(seed):
     width = round((left / (6 * base_layers)) ** 0.5)
     sizes = {"embedding": width, "hidden_sizes": (width,) * base_layers}
     config = replace(text_models["GRU"], **sizes)
-    recipe = recipe_of("GRU", seed, rate_of("GRU"))
+    recipe = replace(recipes["GRU"], lr=rate_of("GRU"), seed=seed)
     model, _ = read("small-GRU", config, recipe, texts)
     seen = seen_by(model)
     return [seen.perplexity, seen.macs, width]

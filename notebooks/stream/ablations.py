@@ -54,6 +54,7 @@ import torch
 from eventbook.companion.notebook import (
     PALETTE,
     checkpoint,
+    generator,
     keep,
     record,
     recorded,
@@ -87,10 +88,6 @@ def fit(name, model, data, training, **options):
     streams = getattr(learned, "points", learned)
     train(model, streams, learned.labels, training, checkpoint=file, **options)
     return model
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 # %% [markdown]

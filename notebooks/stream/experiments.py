@@ -83,7 +83,9 @@ from eventbook.companion.notebook import (
     PALETTE,
     bound,
     checkpoint,
+    generator,
     keep,
+    parameters_of,
     record,
     recorded,
     use_theme,
@@ -142,14 +144,6 @@ def fit(name, model, data, training, **options):
     streams = getattr(learned, "points", learned)
     train(model, streams, learned.labels, training, checkpoint=file, **options)
     return model
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def parameters_of(model):
-    return sum(p.numel() for p in model.parameters())
 
 
 def percent(runs):
