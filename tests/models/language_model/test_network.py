@@ -42,6 +42,14 @@ def test_scores_are_those_of_layers_put_together(cell: str):
     torch.testing.assert_close(model(tokens)[0], expected, rtol=1e-12, atol=1e-12)
 
 
+def test_word_vectors_begin_with_the_spread_that_is_asked_for_and_nothing_else_does():
+    small, large = built("egru", embedding_std=0.1), built("egru", embedding_std=0.3)
+    torch.testing.assert_close(large.embedding, 3 * small.embedding, rtol=1e-6, atol=0)
+    assert abs(float(small.embedding.std()) - 0.1) < 0.02
+    for name, weights in small.recurrent.state_dict().items():
+        assert torch.equal(weights, large.recurrent.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_carried_state_is_one_long_text(cell: str):
     model, tokens = built(cell), words(time=20)

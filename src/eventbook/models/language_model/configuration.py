@@ -4,6 +4,7 @@ r"""What forms a language model, and the models that were published, by name.
 |---|---|---|
 | V | words, the two marks among them | `vocabulary` |
 | E | size of a word's vector, and of the last layer, whose output the same vectors read | `embedding` |
+| - | standard deviation of word vectors at first | `embedding_std` |
 | H_l | units of each recurrent layer; the last has E | `hidden_sizes` |
 | p | chances that something is left out in training | `word_dropout` ... `drop_connect` |
 | theta, beta, gamma | threshold and surrogate of an EGRU | `threshold_mean` ..., `surrogate_support` ... |
@@ -40,6 +41,9 @@ class LanguageModelConfig:
         V, E, and the units of each layer; the last layer must have E of them.
     cell
         "egru", "lstm" or "gru".
+    embedding_std
+        Of the components of word vectors at first, which are normal. Larger ones move states over thresholds
+        from the beginning.
     word_dropout
         Chance that a word of the vocabulary is left out of a batch wherever it stands.
     input_dropout, layer_dropout, output_dropout
@@ -67,6 +71,7 @@ class LanguageModelConfig:
     embedding: int = 256
     hidden_sizes: tuple[int, ...] = (320, 256)
     cell: str = "egru"
+    embedding_std: float = 0.1
     word_dropout: float = 0.0
     input_dropout: float = 0.0
     layer_dropout: float = 0.0
@@ -101,6 +106,8 @@ class LanguageModelConfig:
             chance = getattr(self, name)
             if not 0 <= chance < 1:
                 raise ValueError(f"{name} must be in 0..1, below 1, got {chance}")
+        if not 0 < self.embedding_std < math.inf:
+            raise ValueError(f"embedding_std must be > 0 and finite, got {self.embedding_std}")
         # what remains is looked at by the EGRU itself, when it is built
 
     @property

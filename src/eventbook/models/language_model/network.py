@@ -34,7 +34,6 @@ from eventbook.models.language_model.vocabulary import vocabulary_loss
 from eventbook.models.sparsity.counting import products_of_run
 from eventbook.models.sparsity.products import Product
 
-SPREAD = 0.1  # standard deviation of word vectors at first
 State = tuple[Any, ...]  # of each layer: an EGRUState, (h, c), or h
 
 
@@ -81,7 +80,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         table = torch.randn(config.vocabulary, config.embedding, generator=generator)
-        self.embedding = nn.Parameter(SPREAD * table)
+        self.embedding = nn.Parameter(config.embedding_std * table)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
         self.recurrent: EGRU | GatedStack
         if config.cell == "egru":
