@@ -28,18 +28,18 @@ from eventbook.models.language_model import (
 )
 
 EGRU = LanguageModelConfig(
-    10_002, 256, (320, 256), input_dropout=0.1, layer_dropout=0.1, output_dropout=0.1,
-    threshold_mean=-5.0, surrogate_support=5.0, surrogate_dampening=0.3,
+    10_002, 256, (320, 256), embedding_std=0.3, input_dropout=0.05, layer_dropout=0.05, output_dropout=0.05,
+    threshold_mean=-7.0, surrogate_support=5.0, surrogate_dampening=0.3,
 )  # fmt: skip
 LSTM = replace(
-    EGRU, cell="lstm", hidden_sizes=(256, 256), input_dropout=0.2, layer_dropout=0.2, output_dropout=0.2
+    EGRU, cell="lstm", hidden_sizes=(256, 256), input_dropout=0.15, layer_dropout=0.15, output_dropout=0.15
 )
 RECIPE = LanguageTraining(
-    epochs=10, batch_size=32, window=64, lr=8e-3, weight_decay=0.02, beta1=0.0, beta2=0.99, clip=0.5
+    epochs=10, batch_size=32, window=64, lr=8e-3, weight_decay=0.1, beta1=0.0, beta2=0.999, clip=0.5
 )
 MODELS = {
-    "state_of_the_union_egru": (EGRU, RECIPE),
-    "state_of_the_union_lstm": (LSTM, replace(RECIPE, lr=5e-3)),
+    "state_of_the_union_egru": (EGRU, replace(RECIPE, warmup=0.2, weight_decay=0.08, beta2=0.99)),
+    "state_of_the_union_lstm": (LSTM, RECIPE),
 }
 LOOKS = 20  # at the validation text, over a run
 DIGITS = 6  # of the numbers that are kept beside the weights
