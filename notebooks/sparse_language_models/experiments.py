@@ -42,24 +42,26 @@ text_set: str = "state_of_the_union"  # or penn_treebank, wikitext2: your own co
 text_vocabulary: int = 10000  # words, most frequent first; all others are <unk>
 test_words: int = 5000  # of the test text; 0: all of it
 base_embedding: int = 256  # size of a word's vector, and of the last layer
+base_embedding_std: float = 0.3  # standard deviation of its components at first
 base_units: int = 320  # units of the layers before the last, EGRU and GRU
 lstm_units: int = 256  # of the LSTM
 base_layers: int = 2  # layers
 reset: str = "threshold"  # what an event takes: threshold, value, paper or none
 reset_gate: str = "after"  # of the recurrent matrix, or before
-threshold_init: float = -5.0  # mean of the thresholds before their sigmoid
+threshold_init: float = -7.0  # mean of the thresholds before their sigmoid
 threshold_spread: float = 0.5  # standard deviation of that
 threshold_trainable: bool = True  # or as drawn
 surrogate_support: float = 5.0  # beta, inverse half-width of the window
 surrogate_dampening: float = 0.3  # gamma, its height
-dropout: float = 0.1  # of vectors, between layers, of the last output
+dropout: float = 0.05  # of vectors, between layers, of the last output
 base_rates: list[float] = [0.008]  # learning rates; each network takes its best
 trial_epochs: float = 0.5  # passes of a trial that finds it, on validation words
 base_batch: int = 32  # pieces of the text that are read at once
 base_window: int = 64  # words that gradients see
 base_warmup: float = 0.02  # share of a training in which the learning rate rises
+base_event_warmup: float = 0.2  # the same for EGRUs
 beta1: float = 0.0  # of Adam; the usual is 0.9
-weight_decay: float = 0.02  # of AdamW, before and after pruning
+weight_decay: float = 0.08  # of AdamW, before and after pruning
 carry_state: bool = True  # false: between windows an EGRU keeps only its output
 activity_target: float = 0.2  # of the term for events
 activity_strength: float = 0.0  # of it; 0 for none
@@ -73,8 +75,8 @@ prune_recurrent: bool = True  # kernels that read the layer's own output
 finetune_words: int = 7000  # words of training after pruning
 finetune_batch: int = 8  # pieces that are read at once there
 finetune_window: int = 32  # words that gradients see there
-finetune_rate: float = 0.75  # learning rate there, as a share of the network's
-dense_rate: float = 0.1  # the same where nothing was pruned
+finetune_rates: list[float] = [0.5]  # learning rate there, shares of the network's
+dense_rates: list[float] = [0.05]  # the same where nothing was pruned; best of each
 variant_seeds: list[int] = []  # of the variants; empty: the recorded full run
 variant_sparsity: float = 0.9  # of them all
 variant_words: int = 7000  # words of training after pruning
@@ -90,7 +92,7 @@ small_window: int = 32  # words that gradients see there
 # %% tags=["hide-input"]
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
 from textwrap import fill
@@ -115,6 +117,7 @@ from eventbook.companion.notebook import (
     use_theme,
 )
 from eventbook.datasets import load_text, load_weights
+from eventbook.learning.checkpoints import digest
 from eventbook.learning.language_modelling import (
     LanguageTraining,
     identity_of,
@@ -165,10 +168,13 @@ NOT_YET = "not computed in this run, and no full run of it is recorded"
 
 
 # %% tags=["hide-input"]
-lists = {"seeds": seeds, "sparsities": sparsities, "base_rates": base_rates}
+lists = {"seeds": seeds, "base_rates": base_rates}
+lists |= {"finetune_rates": finetune_rates, "dense_rates": dense_rates}
 for name, given in lists.items():
     if not given:
         raise ValueError(f"{name} must be one at least, got none")
+    if name != "seeds" and not 0 < min(given) <= max(given) < np.inf:
+        raise ValueError(f"{name} must be > 0, got {given}")
 if "EGRU" not in networks or set(networks) - {"EGRU", "GRU", "LSTM"}:
     raise ValueError(f"networks must be EGRU, and GRU or LSTM, got {networks}")
 if not base_epochs and "GRU" in networks:
@@ -181,8 +187,11 @@ if not base_epochs and text_set != "state_of_the_union":
     raise ValueError(
         f"base_epochs must be > 0 for {text_set}, of which no weights are"
     )
-if sparsities[0] != 0 or sorted(set(sparsities)) != sparsities or sparsities[-1] >= 1:
-    raise ValueError(f"sparsities must rise from 0 to below 1, got {sparsities}")
+rising = len(sparsities) > 1 and sorted(set(sparsities)) == sparsities
+if not rising or sparsities[0] != 0 or sparsities[-1] >= 1:
+    raise ValueError(
+        f"sparsities must be two or more, from 0 to below 1, got {sparsities}"
+    )
 if moderate not in sparsities[1:]:
     raise ValueError(f"moderate must be one of {sparsities[1:]}, got {moderate}")
 if not 0 < variant_sparsity < 1:
@@ -193,10 +202,23 @@ if scope not in SCOPES:
     raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
 if schedule < 1 or (schedule > 1 and method != "magnitude"):
     raise ValueError(f"schedule must be 1, or more for magnitude, got {schedule}")
+if method == "unit_frequency" and not (
+    scope == "matrix" and prune_input and prune_recurrent
+):
+    raise ValueError(
+        "method must be another than unit_frequency, which takes whole units, "
+        f"for scope {scope!r}, prune_input {prune_input}, "
+        f"prune_recurrent {prune_recurrent}"
+    )
 if not (prune_input or prune_recurrent):
     raise ValueError("prune_input or prune_recurrent must be true, got neither")
-if base_layers < 1:
-    raise ValueError(f"base_layers must be 1 or more, got {base_layers}")
+for name, count in {
+    "base_layers": base_layers,
+    "finetune_batch": finetune_batch,
+    "finetune_window": finetune_window,
+}.items():
+    if count < 1:
+        raise ValueError(f"{name} must be 1 or more, got {count}")
 for name, count in {
     "finetune_words": finetune_words,
     "variant_words": variant_words,
@@ -205,12 +227,6 @@ for name, count in {
         raise ValueError(f"{name} must be at least {8 * finetune_batch}, got {count}")
 if test_words != 0 and test_words < 1000:
     raise ValueError(f"test_words must be 0 or at least 1000, got {test_words}")
-for name, share in {
-    "finetune_rate": finetune_rate,
-    "dense_rate": dense_rate,
-}.items():
-    if not 0 < share < np.inf:
-        raise ValueError(f"{name} must be > 0, got {share}")
 if any(not 0 <= e < np.inf for e in decay_efolds) or len(decay_efolds) == 1:
     raise ValueError(f"decay_efolds must be two or more from 0, got {decay_efolds}")
 
@@ -224,12 +240,13 @@ if any(not 0 <= e < np.inf for e in decay_efolds) or len(decay_efolds) == 1:
 # input and the answer, two recurrent layers between, the state carried along the text.
 #
 # ```{margin} The paper's data
-# The paper works with the Penn Treebank and WikiText-2, which cannot be shared, and with layers of 1,350 units. With
-# your own copy set `text_set`, and `base_epochs`, for weights of these are not here.
+# The paper works with the Penn Treebank and WikiText-2, which cannot be shared; the released language models, of the same
+# time, have layers of 1,350 units. With your own copy of a text set `text_set`, and `base_epochs`, for weights of these are
+# not here.
 # ```
 
 
-# %%
+# %% tags=["hide-input"]
 class Texts(NamedTuple):
     """Words to learn from, to look at on the way, and to be predicted."""
 
@@ -259,6 +276,7 @@ egru_text = LanguageModelConfig(
     n_words,
     base_embedding,
     (base_units,) * (base_layers - 1) + (base_embedding,),
+    embedding_std=base_embedding_std,
     input_dropout=dropout,
     layer_dropout=dropout,
     output_dropout=dropout,
@@ -288,7 +306,9 @@ text_recipe = LanguageTraining(
     activity_target=activity_target,
 )
 recipes = dict.fromkeys(text_models, text_recipe)
-recipes["EGRU"] = replace(text_recipe, activity_strength=activity_strength)
+recipes["EGRU"] = replace(
+    text_recipe, warmup=base_event_warmup, activity_strength=activity_strength
+)
 WEIGHTS = {"EGRU": "state_of_the_union_egru", "LSTM": "state_of_the_union_lstm"}
 LOOKS = 5  # at the validation words, over a training
 
@@ -313,7 +333,7 @@ def rate_of(name):
     return find_rate(base_rates, partial(tried, name)).rate
 
 
-# %%
+# %% tags=["hide-input"]
 class Start(NamedTuple):
     """A trained network, how it was trained, and on what."""
 
@@ -332,12 +352,16 @@ def start(name, seed):
         model, _ = read(name, text_models[name], recipe, texts)
         return Start(name, model, recipe, texts, seen_by(model))
     model, about = load_model(load_weights(WEIGHTS[name]))
-    if model.config.vocabulary != n_words:
-        raise ValueError(
-            f"text_vocabulary must be {model.config.vocabulary - 2} for the weights "
-            f"that are here, got {text_vocabulary}"
-        )
     recipe = LanguageTraining(**about["recipe"])
+    asked = asdict(text_models[name]) | asdict(recipes[name])
+    there = asdict(model.config) | asdict(recipe)
+    which = asked if name == "EGRU" else ("vocabulary", "embedding", "hidden_sizes")
+    for what in set(which) - {"epochs", "lr", "seed"}:
+        if asked[what] != there[what]:
+            raise ValueError(
+                "base_epochs must be > 0 for networks unlike those that are here: "
+                f"{what} of the {name} is {there[what]}, got {asked[what]}"
+            )
     return Start(name, model, recipe, texts, seen_by(model))
 
 
@@ -375,6 +399,7 @@ record(
     sl_x_macs_dense=whole_macs,
     sl_x_silence=whole_macs / egru_macs,
     sl_x_vectors=of_vectors / egru_macs,
+    sl_x_scores=bases["EGRU"][0].model.embedding.numel(),
 )
 keep(
     sl_x_start={
@@ -388,6 +413,8 @@ for name, runs in dense.items():
     spent, whole = over(runs, lambda r: r.macs), runs[0].dense_macs
     print(f"{name:5} {count:>9,} parameters, test perplexity {found}")
     print(f"      {spent:>9,.0f} products for a word, {whole:,.0f} with every unit")
+if not base_epochs and len(seeds) > 1:
+    print("one network of each, seeds are those of the training after pruning")
 for number, shares in enumerate(
     zip(*[r.activity for r in egru_dense], strict=True), 1
 ):
@@ -403,21 +430,27 @@ for name, runs in full.get("sl_x_start", {}).items():
 # %% [markdown]
 # On {glue:text}`sl_x_words:,` words of the test, with a vocabulary of {glue:text}`sl_x_vocabulary:,`, the EGRU with its
 # {glue:text}`sl_x_parameters:,` parameters has a
-# {term}`perplexity` of {glue:text}`sl_x_egru:.1f`. On the same words a trigram that was counted on the whole training text has
-# {glue:text}`sl_x_trigram:.1f`, the frequencies of words alone {glue:text}`sl_x_unigram:.0f`.
+# {term}`perplexity` of {glue:text}`sl_x_egru:.1f`. On the same words a trigram with {term}`Kneser-Ney smoothing`, counted on
+# the whole training text, has {glue:text}`sl_x_trigram:.1f`, the frequencies of words alone {glue:text}`sl_x_unigram:.0f`.
 #
 # Of the EGRU's units {glue:text}`sl_x_activity:.1%` speak in a step. A word costs {glue:text}`sl_x_macs:,.0f` products of
 # something with something in the recurrent layers, of {glue:text}`sl_x_macs_dense:,.0f` with every unit: silence alone saves a
 # factor of {glue:text}`sl_x_silence:.2f`. It is not the inverse of the activity, for the first layer reads word vectors, which
 # are never silent; {glue:text}`sl_x_vectors:.0%` of what is left is theirs. Only pruning can touch these.
 #
+# ```{margin} What is not counted
+# The scores of all words take {glue:text}`sl_x_scores:,` products more for each word, which neither kind of zero touches
+# here. An LSTM has a little less than with every unit, for its pieces of the text begin in silence.
+# ```
+#
 # ## Pruned, and trained on
 #
 # Each network loses the smallest of its weights, in one go, each kernel by itself, and is then trained for
-# {glue:text}`sl_x_ft_words:,` words more with the masks held. The dense network gets *the same extra training*: without it,
-# whatever is gained by further training would pass for a gain by pruning. Adam begins anew. The learning rate is a share of
-# that before: {glue:text}`sl_x_ft_rate:.2f` for pruned networks, which have something to repair, and
-# {glue:text}`sl_x_ft_dense_rate:.2f` for dense ones, which a larger one would harm (both found on validation words).
+# {glue:text}`sl_x_ft_words:,` words more with the masks held, from pieces all over the text. The dense network reads *the same
+# words once more*: without that, whatever is gained by further training would pass for a gain by pruning. Adam begins anew.
+# The learning rate is a share of that before, each the best of some that were tried on validation words: for the EGRU
+# {glue:text}`sl_x_ft_rate:.2f` when it is pruned, and has something to repair, and {glue:text}`sl_x_ft_dense_rate:.2f` when
+# nothing was taken from it.
 #
 # ```{margin} What we do not know of the paper
 # The paper's scope, schedule and length of fine-tuning are not known to us, nor is a script public. They are parameters here:
@@ -491,9 +524,7 @@ def pruner(base, model, plan, seed, steps):
         rewiring = DeepR(model, 1.0, l1=DRIFT, temperature=HEAT, seed=seed)
 
         def turn():
-            for its in sparse_connections(
-                model
-            ):  # AdamW has taken the gradient's step
+            for its in sparse_connections(model):  # AdamW took the gradient's step
                 its.theta.grad = torch.zeros_like(its.theta)
             rewiring.step()
 
@@ -527,19 +558,24 @@ class Pruned(NamedTuple):
     after: Evaluation
 
 
-def thinned(base, plan, seed, words):
-    """Prune a copy of a network and train it on."""
+def spread(text, count):
+    """Words from all over a text: a piece of it for each that is read at once."""
+    size = min(count, len(text)) // finetune_batch
+    begin = np.linspace(0, len(text) - size, finetune_batch).astype(int)
+    return np.concatenate([text[at : at + size] for at in begin])
+
+
+def thinned(base, plan, share, seed, words):
+    """Prune a copy of a network and train it on with a share of its learning rate."""
     model = deepcopy(base.model)
-    share = finetune_rate if plan.sparsity else dense_rate
-    changes = {"lr": share * base.recipe.lr, "seed": seed, **SHORT}
-    recipe = replace(recipes[base.name], **changes)
-    text = base.texts.learnt[:words]
+    recipe = replace(base.recipe, lr=share * base.recipe.lr, seed=seed, **SHORT)
+    text = spread(base.texts.learnt, words)
     steps = len(list(windows(recipe, 0, len(text) // recipe.batch_size - 1)))
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     of = sha256(weights.numpy().tobytes()).hexdigest()
-    what = {"of": of, "plan": plan, "recipe": recipe, "text": [text_set, words]}
+    what = {"of": of, "plan": plan, "recipe": recipe, "text": digest(text)}
     pruning = pruner(base, model, plan, seed, steps)
-    before = seen_by(model, base.texts) if pruning.at_once else base.seen
+    before = deepcopy(model) if pruning.at_once else base.model
     train_language_model(
         model,
         text,
@@ -550,12 +586,37 @@ def thinned(base, plan, seed, words):
         save_every=10**9,  # at the end alone: masks on the way are in no checkpoint
     )
     pruning.end()
-    return Pruned(model, before, seen_by(model, base.texts))
+    return before, model
 
 
+def share_of(name, plan):
+    """The share of the learning rate that is best on validation words."""
+    base = bases[name][0]
+
+    def trial(share):
+        _, model = thinned(base, plan, share, seeds[0], variant_words)
+        words = base.texts.held_out[:TRIAL_WORDS]
+        return evaluate(model, words, carry_state=carry_state).perplexity
+
+    return find_rate(finetune_rates if plan.sparsity else dense_rates, trial)
+
+
+def pruned(base, plan, seed, words=finetune_words):
+    """A network, pruned and trained on, and read before and after."""
+    share = shares[base.name, bool(plan.sparsity)].rate
+    before, after = thinned(base, plan, share, seed, words)
+    return Pruned(after, *(seen_by(model, base.texts) for model in (before, after)))
+
+
+TRIAL_WORDS = 40_000
+shares = {
+    (name, bool(sparsity)): share_of(name, Plan(sparsity))
+    for name in networks
+    for sparsity in (0.0, moderate)
+}
 trained = {
     (name, sparsity): [
-        thinned(base, Plan(sparsity), seed, finetune_words)
+        pruned(base, Plan(sparsity), seed)
         for base, seed in zip(bases[name], seeds, strict=True)
     ]
     for name in networks
@@ -607,10 +668,11 @@ def unhealed_at(sparsity):
     return float((column(runs, "before") / column(runs, "after")).mean())
 
 
+scores = bases["EGRU"][0].model.embedding.numel()
 record(
     sl_x_ft_words=finetune_words,
-    sl_x_ft_rate=finetune_rate,
-    sl_x_ft_dense_rate=dense_rate,
+    sl_x_ft_rate=shares["EGRU", True].rate,
+    sl_x_ft_dense_rate=shares["EGRU", False].rate,
     sl_x_extra=float(
         (
             column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
@@ -631,8 +693,13 @@ record(
     sl_x_unhealed_hardest=unhealed_at(hardest),
     sl_x_affordable=saved[affordable[-1]],
     sl_x_affordable_at=affordable[-1],
+    sl_x_all_saved=(whole_macs + scores)
+    / (column(egru_rows[str(moderate)], "macs").mean() + scores),
 )
-keep(sl_x_pruned=table)
+keep(
+    sl_x_pruned=table,
+    sl_x_shares=[[n, pruned, *found] for (n, pruned), found in shares.items()],
+)
 
 
 def show(name, rows):
@@ -651,8 +718,17 @@ for name in networks:
 print("full run" if "sl_x_pruned" in full else f"full run: {NOT_YET}")
 for name, rows in full.get("sl_x_pruned", {}).items():
     show(name, rows)
+print("shares of the learning rate (validation perplexity of each that was tried)")
+here = [[n, of, *found] for (n, of), found in shares.items()]
+for title, found in (("this run", here), ("full run", full.get("sl_x_shares", []))):
+    for name, of, best, tried_ in found:
+        figures = ", ".join(f"{figure:.1f}" for figure in tried_) or "one alone"
+        what = "pruned" if of else "dense"
+        print(f"{title}: {name:5} {what:6} {best:.2f}  ({figures})")
+if schedule > 1:
+    print("pruned in several steps: right after pruning is the dense network")
 
-# %% mystnb={"figure": {"caption": "Test perplexity against the share of the kernels' weights that is left. Full lines: after fine-tuning, mean and seeds. Thin, dashed: right after pruning. Grey: a trigram (dashed) and the unigram (dotted) on the same words. The right panel, where there is one, is the recorded full run.", "name": "fig-sl-knee"}, "image": {"alt": "Falling curves from few weights to many, steep at the left and flat at the right; the dashed ones rise far above the full ones at the left"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Test perplexity against the share of the kernels' weights that is left. Full lines: trained on after pruning, mean and seeds. Thin, dashed: right after pruning. Grey: a trigram (dashed) and the unigram (dotted) on the same words. The right panel, where there is one, is the recorded full run.", "name": "fig-sl-knee"}, "image": {"alt": "Falling curves from few weights to many, steep at the left and flat at the right; the dashed ones rise far above the full ones at the left"}} tags=["hide-input"]
 panels = [("this run", table, anchors)]
 if "sl_x_pruned" in full:
     panels.append(("full run", full["sl_x_pruned"], full["sl_x_anchors"]))
@@ -672,11 +748,11 @@ for axis, (title, found, lines) in zip(axes[0], panels, strict=True):
     for name, line in {"trigram": "--", "unigram": ":"}.items():
         axis.axhline(lines[name], color=PALETTE[COLORS[name]], ls=line, lw=1.2)
     axis.set(xscale="log", yscale="log", title=title, xlabel="weights left (%)")
-    axis.set(ylabel="test perplexity", ylim=(50, 3000))
+    axis.set(ylabel="test perplexity", ylim=(40, 3000))
     marks = [100, 50, 20, 10, 5] + [1] * (min(left) < 4)
     axis.set_xticks(marks, [str(mark) for mark in marks])
     axis.set_yticks(
-        [100, 200, 500, 1000, 2000], ["100", "200", "500", "1,000", "2,000"]
+        [50, 100, 200, 500, 1000, 2000], ["50", "100", "200", "500", "1,000", "2,000"]
     )
     axis.minorticks_off()
 axes[0, -1].legend()
@@ -698,26 +774,30 @@ plt.show()
 # 90 %, whichever is more).
 #
 # What has been saved by then? At {glue:text}`sl_x_moderate:.0%`, a word costs {glue:text}`sl_x_saved_moderate:.1f` times fewer
-# products than with every unit and every weight; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_saved_hardest:.1f` times
-# fewer. If a perplexity 5 % above the dense network's is what one can afford, this run affords
+# products in the recurrent layers than with every unit and every weight; at {glue:text}`sl_x_hardest:.0%`,
+# {glue:text}`sl_x_saved_hardest:.1f` times fewer. With the scores of all words, which are dense, the first of these is a factor of
+# {glue:text}`sl_x_all_saved:.2f`: in so small a network with so many words it is there that the work is. If a perplexity 5 % above the dense network's is what one can afford, this run affords
 # {glue:text}`sl_x_affordable:.1f` times fewer, at a sparsity of {glue:text}`sl_x_affordable_at:.0%`. The workshop version of the paper is quoted
 # with up to about 20 times fewer at a perplexity below 60 on the Penn Treebank (secondary source, which does not say than
 # what; other data, other scale).
 
 
-# %% mystnb={"figure": {"caption": "Test perplexity against products of something with something for a word, after fine-tuning. Arrows below: how the moderately pruned EGRU gets there from a network in which every unit speaks, by the factors of activity, of density, and of what their product leaves out. The lower panel, where there is one, is the recorded full run.", "name": "fig-sl-macs"}, "image": {"alt": "Curves of perplexity against products on a logarithmic axis, the EGRU left of the others by the factor of its silence; below three arrows one after the other to the left, the last short and pointing back"}} tags=["hide-input"]
-def factors(run):
-    """Dense products, with silent units, with missing weights too, and counted."""
+# %% mystnb={"figure": {"caption": "Test perplexity against products in the recurrent layers for a word, of something with something, after pruning and further training; numbers are shares of weights that went. Dashed: a trigram. Arrows below: how the moderately pruned EGRU gets there from a network in which every unit speaks, by the factors of activity before pruning, of its change since, of density, and of what their product leaves out. The lower panel, where there is one, is the recorded full run.", "name": "fig-sl-macs"}, "image": {"alt": "Curves of perplexity against products on a logarithmic axis, the EGRU left of the others by the factor of its silence; below four arrows one after the other, two long ones to the left, two short ones"}} tags=["hide-input"]
+def factors(base, run):
+    """Dense; with units as they spoke; as they speak; with weights left; counted."""
     config, pairs = run.model.config, run.after.products
-    said = [float(its.activity().mean()) for its in pairs[1::2]]
-    kept = [float(its.row_density().mean()) for its in pairs]
     sizes = (config.embedding, config.hidden_sizes)
-    silent = modelled_macs(*sizes, said)
-    both = modelled_macs(*sizes, said, kept[::2], kept[1::2])
-    return [run.after.dense_macs, silent, both, run.after.macs]
+    spoke, speak = (
+        [float(its.activity().mean()) for its in seen.products[1::2]]
+        for seen in (base.seen, run.after)
+    )
+    kept = [float(its.row_density().mean()) for its in pairs]
+    silent = [modelled_macs(*sizes, said) for said in (spoke, speak)]
+    both = modelled_macs(*sizes, speak, kept[::2], kept[1::2])
+    return [run.after.dense_macs, *silent, both, run.after.macs]
 
 
-steps_down = np.mean([factors(run) for run in trained["EGRU", moderate]], 0)
+steps_down = np.mean(list(map(factors, bases["EGRU"], trained["EGRU", moderate])), 0)
 keep(sl_x_steps=list(steps_down))
 panels = [(table, steps_down, anchors)]
 if "sl_x_pruned" in full:
@@ -733,18 +813,17 @@ for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
         )
         reached = np.array([column(runs, "after").mean() for runs in rows.values()])
         axis.plot(spent, reached, "o-", color=color, label=name)
-        if name == "EGRU":
-            for s, x, y in zip(rows, spent, reached, strict=True):
-                if float(s) and y < 500:
-                    text = f"{float(s):.0%}"
-                    axis.annotate(text, (x, y), (4, 6), textcoords="offset points")
+        for s, x, y in zip(rows, spent, reached, strict=True):
+            if float(s) and y < 500:
+                text = f"{float(s):.0%}"
+                axis.annotate(text, (x, y), (4, 6), textcoords="offset points")
     least = min(
         column(its, "after").min() for r in found.values() for its in r.values()
     )
-    words = ("activity", "density", "covariance")
+    words = ("activity", "its change", "density", "covariance")
     down, low = np.array(down) / 1e3, axis.get_xaxis_transform()
     for place, word in enumerate(words):
-        y = 0.2 - 0.08 * place
+        y = 0.27 - 0.075 * place
         tail, head = down[place], down[place + 1]
         look = dict(arrowstyle="-|>", color=PALETTE["vermilion"], lw=1.6)
         axis.annotate("", (head, y), (tail, y), low, low, arrowprops=look)
@@ -752,20 +831,21 @@ for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
         beside = dict(va="center", fontsize=9, color=PALETTE["vermilion"])
         axis.text(max(tail, head) * 1.08, y, text, transform=low, **beside)
     axis.axhline(lines["trigram"], color=PALETTE["grey"], ls="--", lw=1.2)
-    axis.set(xscale="log", yscale="log", ylim=(0.55 * least, 500), xlim=(None, 4e3))
+    axis.set(xscale="log", yscale="log", ylim=(0.4 * least, 500), xlim=(None, 4e3))
     axis.set(ylabel="test perplexity")
-    marks = [50, 70, 100, 150, 200, 300, 500]
+    marks = [30, 50, 70, 100, 150, 200, 300, 500]
     axis.set_yticks(marks, [str(mark) for mark in marks])
     axis.set_xticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1,000"])
     axis.minorticks_off()
     axis.legend()
-axes[-1, 0].set_xlabel("products for a word (thousands)")
+axes[-1, 0].set_xlabel("products in the recurrent layers for a word (thousands)")
 glue("sl_macs", figure)
 plt.close(figure)
 
 # %% [markdown]
 # The vermilion arrows take the EGRU at {glue:text}`sl_x_moderate:.0%` apart, from a network in which every unit speaks and
-# every weight is there. Two go to the left, one for each kind of zeros. The third is what their product leaves out.
+# every weight is there. Two go to the left, one for each kind of zeros. One is what pruning has changed in how much is said,
+# and the last what the product of the two leaves out.
 #
 # ## Does pruning change what is said?
 #
@@ -782,9 +862,9 @@ def moved(sparsity):
 
 
 record(
-    sl_x_moved=max(abs(moved(s)) for s in usual),
-    sl_x_moved_dense=moved(0.0),
-    sl_x_moved_hardest=moved(hardest),
+    sl_x_moved=max(abs(moved(s)) for s in usual) / base_activity,
+    sl_x_moved_dense=moved(0.0) / base_activity,
+    sl_x_moved_hardest=moved(hardest) / base_activity,
 )
 
 
@@ -806,10 +886,10 @@ print("full run" if "sl_x_pruned" in full else f"full run: {NOT_YET}")
 show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 
 # %% [markdown]
-# From before pruning to after fine-tuning the mean activity moved by {glue:text}`sl_x_moved:.3f` of all units at
-# {glue:text}`sl_x_moderate:.0%` (in the full profile: there or at 90 %, whichever is more). The dense network, trained on for as long, moved by
-# {glue:text}`sl_x_moved_dense:+.3f`. At {glue:text}`sl_x_hardest:.0%` it is {glue:text}`sl_x_moved_hardest:+.3f`: a network that has
-# lost most of what it heard need not speak as it did.
+# From before pruning to after further training the mean activity moved by {glue:text}`sl_x_moved:.1%` of what it was at
+# {glue:text}`sl_x_moderate:.0%` (in the full profile: there or at 90 %, whichever is more). That of the dense network, trained
+# on for as long, moved by {glue:text}`sl_x_moved_dense:+.1%`. At {glue:text}`sl_x_hardest:.0%` it is
+# {glue:text}`sl_x_moved_hardest:+.1%`.
 #
 # ### Do the gains multiply?
 #
@@ -819,6 +899,9 @@ show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 
 
 # %%
+DRAWS = 100  # of masks by chance
+
+
 def by_units(evaluation):
     """Products whose sources are units."""
     return evaluation.products[1:]
@@ -847,24 +930,28 @@ ratio_at = {
 }
 shown = pruned_at[moderate][0]  # in the figure
 draw = generator(seeds[0])
-chance = [drawn(its, 1 - moderate, draw) for its in by_units(shown.after)]
-worst = 0.0
-for its in shown.after.products:
-    worst = max(
-        worst, abs(its.ratio - sum(split_of_ratio(its.activity(), its.row_density())))
-    )
+by_luck = [
+    [drawn(its, 1 - moderate, draw) for its in by_units(shown.after)]
+    for _ in range(DRAWS)
+]
+luck = np.array([over_rule(products) for products in by_luck])
 
 # %% tags=["hide-input"]
 each = [
-    over_rule([its]) for run in pruned_at[moderate] for its in by_units(run.after)
+    [over_rule([its]) for its in by_units(run.after)] for run in pruned_at[moderate]
 ]
+whole_word = steps_down[-1] / steps_down[-2]
 record(
-    sl_x_identity=bound(worst),
     sl_x_multiplies=float(np.mean(ratio_at[moderate])),
     sl_x_multiplies_hardest=float(np.mean(ratio_at[hardest])),
-    sl_x_multiplies_least=min(each),
-    sl_x_multiplies_most=max(each),
-    sl_x_multiplies_chance=over_rule(chance),
+    sl_x_multiplies_least=float(np.mean(each, 0).min()),
+    sl_x_multiplies_most=float(np.mean(each, 0).max()),
+    sl_x_multiplies_word=float(whole_word),
+    sl_x_multiplies_chance=float(luck.mean()),
+    sl_x_multiplies_noise=float(3 * luck.std()),
+    sl_x_multiplies_beyond=float(
+        abs(np.mean(ratio_at[moderate]) - 1) / (3 * luck.std())
+    ),
 )
 keep(sl_x_ratios={str(s): ratios for s, ratios in ratio_at.items()})
 for title, found in (
@@ -883,7 +970,7 @@ def name_of(product):
     return f"{'R' if 'recurrent' in kernel else 'W'}, layer {int(layer) + 1}"
 
 
-pairs = list(zip(by_units(shown.after), chance, strict=True))
+pairs = list(zip(by_units(shown.after), by_luck[0], strict=True))
 figure, axes = plt.subplots(
     1, len(pairs), figsize=(7.2, 3.2), sharey=True, squeeze=False
 )
@@ -897,11 +984,15 @@ axes[0, 0].set(ylabel="weights left (%)", ylim=0)
 plt.show()
 
 # %% [markdown]
-# For the masks by chance the ratio is {glue:text}`sl_x_multiplies_chance:.3f`. For the trained ones, at
-# {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_x_multiplies:.3f`, kernel by kernel from {glue:text}`sl_x_multiplies_least:.2f` to
-# {glue:text}`sl_x_multiplies_most:.2f`; at {glue:text}`sl_x_hardest:.0%`, {glue:text}`sl_x_multiplies_hardest:.3f`. In sum the
-# covariance is positive, and a word costs more than activity times density says. The identity itself holds to {glue:text}`sl_x_identity:.0e`. And what is counted is what is done: below, the pruned network on compressed rows, with the
-# products that its kernels did on the first words of the test.
+# {glue:text}`sl_x_multiplies:.3f` times what activity and density say is left at {glue:text}`sl_x_moderate:.0%`, kernel by kernel
+# from {glue:text}`sl_x_multiplies_least:.2f` to {glue:text}`sl_x_multiplies_most:.2f`; at {glue:text}`sl_x_hardest:.0%` it is
+# {glue:text}`sl_x_multiplies_hardest:.3f`. Of a hundred masks by chance the mean is {glue:text}`sl_x_multiplies_chance:.4f`, and
+# three standard deviations are {glue:text}`sl_x_multiplies_noise:.4f`: the distance of the trained ones from one is
+# {glue:text}`sl_x_multiplies_beyond:.0f` times that. For a whole word, with the kernel that reads vectors and has no covariance, it
+# comes to a factor of {glue:text}`sl_x_multiplies_word:.3f`.
+#
+# What is counted is what is done: below, the pruned network on compressed rows, with the products that its kernels did on
+# the first words of the test.
 
 # %%
 stack = deepcopy(shown.model.recurrent)
@@ -912,51 +1003,38 @@ stack.path = "event"
 first_words = torch.as_tensor(texts.unseen[:960]).long().view(16, 60)
 done = measure_sparsity(stack, shown.model.embedding.detach()[first_words]).products
 recurrent = [its for its in done if "recurrent" in its.name]
+of_rule = [sum(split_of_ratio(r.activity(), r.row_density())) for r in recurrent]
+worst = max(
+    abs(its.executed / its.dense - said)
+    for its, said in zip(recurrent, of_rule, strict=True)
+)
 record(
     sl_x_kernels=sum(abs(its.executed - its.effective) for its in recurrent),
     sl_x_kernels_did=sum(its.executed for its in recurrent),
+    sl_x_identity=bound(worst),
 )
 
 # %% [markdown]
-# They did {glue:text}`sl_x_kernels_did:,` products in the recurrence, {glue:text}`sl_x_kernels` more or fewer than counted.
+# They did {glue:text}`sl_x_kernels_did:,` products in the recurrence, {glue:text}`sl_x_kernels` more or fewer than counted, and
+# as a share of all they are activity times density plus the covariance, to {glue:text}`sl_x_identity:.0e`.
 #
-# ### Why the sign?
+# ### Whose covariance?
 #
-# Look at the blue points again. There are units that hardly ever speak, and these keep few weights. Among the others there
-# is little of a slope. Say that a unit speaks seldom if it does in fewer than one step of a hundred, and leave these out:
+# Look at the blue points again. Some units hardly ever speak, and these keep few weights. Say that a unit is all but mute if
+# it speaks in fewer than one step of a hundred, and leave these out. And before anything was pruned: how large were the
+# outgoing weights of each unit? The size of row $i$ is its root mean square; pruning by magnitude keeps what is large.
+
 
 # %%
-SELDOM = 0.01  # share of steps
+MUTE = 0.01  # share of steps
 
 
 def speaking(product):
-    """The product without sources that speak seldom."""
-    often = product.activity() >= SELDOM
+    """The product without sources that are all but mute."""
+    often = product.activity() >= MUTE
     return product._replace(spoken=product.spoken[often], kept=product.kept[often])
 
 
-others = [over_rule(map(speaking, by_units(r.after))) for r in pruned_at[moderate]]
-seldom = [
-    float((its.activity() < SELDOM).double().mean())
-    for run in pruned_at[moderate]
-    for its in by_units(run.after)
-]
-record(
-    sl_x_multiplies_speaking=float(np.mean(others)),
-    sl_x_seldom_least=min(seldom),
-    sl_x_seldom_most=max(seldom),
-)
-
-# %% [markdown]
-# Units that speak seldom are {glue:text}`sl_x_seldom_least:.0%` to {glue:text}`sl_x_seldom_most:.0%` of the sources, depending on
-# the layer. Of what is left without them, the ratio is {glue:text}`sl_x_multiplies_speaking:.3f` instead of
-# {glue:text}`sl_x_multiplies:.3f`.
-#
-# Pruning by magnitude keeps weights that are large. So, before anything was pruned: how large were the outgoing weights of
-# such units? The size of row $i$ is its root mean square, here compared with the same network before training.
-
-
-# %%
 def rows_of(model, product):
     """The outgoing weights of each source, (source, target)."""
     return model.get_parameter(f"recurrent.{product.name}").detach().double()
@@ -966,59 +1044,107 @@ def sizes_of(model, product):
     return rows_of(model, product).square().mean(1).sqrt()
 
 
-def relative_mask(model, product, sparsity):
-    """Prune what is small for its row: a mask that is blind to the size of rows."""
-    size = rows_of(model, product).abs() / sizes_of(model, product)[:, None]
-    return size > size.flatten().kthvalue(round(sparsity * size.numel())).values
+# %% tags=["hide-input"]
+def rank(x, y):
+    return float(spearmanr(x, y).statistic)
 
 
-growth, ranks, relative = [], {"trained": [], "untrained": []}, []
-for base, seen in zip(bases["EGRU"], egru_dense, strict=True):
+def rates_of(recipe, words):
+    """Sum of the learning rates of all steps."""
+    steps = words // recipe.batch_size - 1
+    total, done, summed = max(1, round(recipe.epochs * steps)), 0, 0.0
+    while done < total:
+        for _, length in windows(recipe, done // steps, steps):
+            length = min(length, total - done)
+            summed += rate(recipe, done / total) * length / recipe.window
+            done += length
+            if done >= total:
+                break
+    return summed
+
+
+growth, by_kernel, decayed_to = [], [], []
+for base, run in zip(bases["EGRU"], pruned_at[moderate], strict=True):
     new = LanguageModel(base.model.config, generator(base.recipe.seed))
-    for its in by_units(seen):
-        a = its.activity()
+    summed = rates_of(base.recipe, len(base.texts.learnt))
+    decayed_to.append(np.exp(-summed * base.recipe.weight_decay))
+    rows = {}
+    for its, then in zip(by_units(run.after), by_units(base.seen), strict=True):
+        a = then.activity()
+        often = a >= MUTE
         after, before = (sizes_of(model, its) for model in (base.model, new))
-        ranks["trained"].append(spearmanr(a, after).statistic)
-        ranks["untrained"].append(spearmanr(a, before).statistic)
         growth.append((name_of(its), a, after / before))
-    by_rows = [
-        its._replace(kept=relative_mask(base.model, its, moderate).sum(1))
-        for its in by_units(seen)
-    ]
-    relative.append(over_rule(by_rows))
+        rows[name_of(its)] = [
+            float((~often).double().mean()),
+            over_rule([its]),
+            over_rule([speaking(its)]),
+            rank(a, after),
+            rank(a[often], after[often]),
+            rank(a, before),
+        ]
+    by_kernel.append(rows)
+others = [over_rule(map(speaking, by_units(r.after))) for r in pruned_at[moderate]]
+kernel_rows = np.mean([list(rows.values()) for rows in by_kernel], 0)
+decay_alone = float(np.mean(decayed_to))
 grown = {
-    which: torch.cat([size[(a < SELDOM) == which] for _, a, size in growth])
+    which: torch.cat([size[(a < MUTE) == which] for _, a, size in growth])
     for which in (True, False)
 }
+never = (grown[True] / decay_alone - 1).abs() < 0.1
 record(
-    sl_x_rank=float(np.mean(ranks["trained"])),
-    sl_x_rank_untrained=float(np.mean(ranks["untrained"])),
-    sl_x_grown_seldom=float(grown[True].mean()),
+    sl_x_multiplies_speaking=float(np.mean(others)),
+    sl_x_mute_least=kernel_rows[:, 0].min(),
+    sl_x_mute_most=kernel_rows[:, 0].max(),
+    sl_x_rank_least=kernel_rows[:, 3].min(),
+    sl_x_rank_most=kernel_rows[:, 3].max(),
+    sl_x_rank_untrained=float(kernel_rows[:, 5].mean()),
+    sl_x_grown_mute=float(grown[True].mean()),
     sl_x_grown_often=float(grown[False].mean()),
-    sl_x_relative=float(np.mean(relative)),
+    sl_x_grown_ratio=float(grown[True].mean() / grown[False].mean()),
+    sl_x_decay_alone=decay_alone,
+    sl_x_never_learnt=float(never.double().mean()),
 )
+keep(sl_x_by_kernel=by_kernel)
+print(
+    f"{'':14} mute   over the rule: all  speaking   activity and size: all  speaking"
+)
+for name, (mute, every, spoke, among, among_spoke, _) in zip(
+    by_kernel[0], kernel_rows, strict=True
+):
+    print(
+        f"{name:12} {mute:6.1%} {every:20.3f} {spoke:9.3f} {among:24.2f} "
+        f"{among_spoke:9.2f}"
+    )
 
-# %% mystnb={"figure": {"caption": "Size of each unit's outgoing weights in the trained, dense EGRU over its size before training, against the share of steps in which the unit speaks. Line: no change.", "name": "fig-sl-growth"}, "image": {"alt": "Points of three colours; at the left edge, where units hardly speak, a column that begins near one, to the right flat clouds well above it"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Size of each unit's outgoing weights in the trained, dense EGRU over its size before training, against the share of steps in which the unit speaks. Full line: no change. Dashed: what weight decay alone would have left.", "name": "fig-sl-growth"}, "image": {"alt": "Points of three colours on a logarithmic axis; at the left edge, where units hardly speak, a column that reaches far down, to the right flat clouds"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.6))
 shades = ("blue", "orange", "green", "purple", "sky") * 3
 for (label, a, size), shade in zip(growth[: len(pairs)], shades, strict=False):
     axis.plot(100 * a, size, ".", ms=5, alpha=0.6, color=PALETTE[shade], label=label)
 axis.axhline(1, color=PALETTE["grey"], lw=1.2)
-axis.set(xlabel="steps in which the unit speaks (%)", ylim=0)
+axis.axhline(decay_alone, color=PALETTE["grey"], lw=1.2, ls="--")
+axis.set(xlabel="steps in which the unit speaks (%)", yscale="log")
 axis.set_ylabel("size of its weights,\ntrained over untrained")
 axis.legend()
 plt.show()
 
 # %% [markdown]
-# Rows of units that speak seldom are {glue:text}`sl_x_grown_seldom:.2f` times as large as before training, those of others
-# {glue:text}`sl_x_grown_often:.2f` times. The rank correlation of activity and size is {glue:text}`sl_x_rank:.2f`; with the sizes
-# before training it is {glue:text}`sl_x_rank_untrained:.2f`. It is how learning works in such a network: the gradient of row $i$
-# is a sum over the events of unit $i$ ([EGRU, method](../egru/method.ipynb)). What is hardly ever said is hardly ever learnt, its
-# weights stay small, and pruning by magnitude takes them first. That saves little, for they were hardly ever read.
+# So it is a matter of the kernel. From {glue:text}`sl_x_mute_least:.0%` to {glue:text}`sl_x_mute_most:.0%` of the sources of a
+# kernel are all but mute. Without them {glue:text}`sl_x_multiplies_speaking:.3f` times what the rule says is left, instead of
+# {glue:text}`sl_x_multiplies:.3f`. Activity and size go together where there are mute units (rank correlation up to
+# {glue:text}`sl_x_rank_most:.2f`), and against each other where there are none (down to {glue:text}`sl_x_rank_least:.2f`): a unit
+# that speaks all the time needs no large weights. With first weights there is nothing of either
+# ({glue:text}`sl_x_rank_untrained:.2f`).
 #
-# It is nothing but the size of rows: a mask that keeps what is large *for its row* has a ratio of
-# {glue:text}`sl_x_relative:.3f`. What would it cost to have no covariance at all? Below, all rows keep the same number of weights;
-# beside it a mask by chance. Nothing is trained after pruning.
+# In training the rows of mute units shrank to {glue:text}`sl_x_grown_mute:.2f` of their size, those of others became
+# {glue:text}`sl_x_grown_often:.2f` times as large. Weight decay alone would have left {glue:text}`sl_x_decay_alone:.2f`;
+# {glue:text}`sl_x_never_learnt:.0%` of the mute rows are where it would have left them, to a tenth. The others have been moved
+# by something else. A likely reason, which is not tested here: the gradient of row $i$ is a sum over the events of unit $i$
+# ([EGRU, method](../egru/method.ipynb)), so that what is hardly ever said is hardly ever learnt, and decay has its way. Such
+# rows go first when it is size that counts; and that saves little, for they were hardly ever read.
+#
+# What would it cost to have no covariance at all? Below, all rows keep the same number of weights; beside it a mask by
+# chance. Nothing is trained after pruning.
 
 
 # %%
@@ -1049,26 +1175,40 @@ def by_magnitude(sparsity):
 
 
 by_size, by_size_hardest = by_magnitude(moderate), by_magnitude(hardest)
-by_row, by_chance = [], []
+by_row, by_chance, by_chance_hardest = [], [], []
 for base, seed in zip(bases["EGRU"], seeds, strict=True):
     by_row.append(masked(base, balanced(base.model)))
-    options = {"generator": generator(seed)}
-    by_chance.append(masked(base, random_masks(base.model, hardest, **options)))
+    for sparsity, found in ((moderate, by_chance), (hardest, by_chance_hardest)):
+        options = {"generator": generator(seed)}
+        found.append(masked(base, random_masks(base.model, sparsity, **options)))
+by_what = {
+    "size": by_size,
+    "row": by_row,
+    "chance": by_chance,
+    "size_hardest": by_size_hardest,
+    "chance_hardest": by_chance_hardest,
+}
+at_once = {what: over(runs, lambda r: r.perplexity) for what, runs in by_what.items()}
 record(
-    sl_x_by_size=over(by_size, lambda r: r.perplexity),
-    sl_x_by_row=over(by_row, lambda r: r.perplexity),
+    sl_x_by_size=at_once["size"],
+    sl_x_by_row=at_once["row"],
     sl_x_by_row_macs=over(by_row, lambda r: r.macs) / over(by_size, lambda r: r.macs),
     sl_x_by_row_ratio=over(by_row, lambda r: over_rule(by_units(r))),
-    sl_x_by_chance=over(by_chance, lambda r: r.perplexity),
-    sl_x_chance_worse=over(by_chance, lambda r: r.perplexity)
-    / over(by_size_hardest, lambda r: r.perplexity),
+    sl_x_by_chance=at_once["chance"],
+    sl_x_chance_worse=at_once["chance"] / at_once["size"],
+    sl_x_by_size_hardest=at_once["size_hardest"],
+    sl_x_by_chance_hardest=at_once["chance_hardest"],
+    sl_x_chance_worse_hardest=at_once["chance_hardest"] / at_once["size_hardest"],
 )
 
 # %% [markdown]
-# At {glue:text}`sl_x_moderate:.0%`, before fine-tuning, pruning by size has a perplexity of {glue:text}`sl_x_by_size:.1f`, rows
-# of equal number {glue:text}`sl_x_by_row:.1f`, with a ratio of {glue:text}`sl_x_by_row_ratio:.3f` and
-# {glue:text}`sl_x_by_row_macs:.2f` times the products. The control: at {glue:text}`sl_x_hardest:.0%` a mask by chance has
-# {glue:text}`sl_x_by_chance:,.0f`, {glue:text}`sl_x_chance_worse:.2f` times that of magnitude.
+# At {glue:text}`sl_x_moderate:.0%`, before any further training, pruning by size has a perplexity of
+# {glue:text}`sl_x_by_size:.1f`, rows of equal number {glue:text}`sl_x_by_row:.1f`, with a ratio of
+# {glue:text}`sl_x_by_row_ratio:.3f` and {glue:text}`sl_x_by_row_macs:.2f` times the products. The control: a mask by chance has
+# {glue:text}`sl_x_by_chance:,.0f`, {glue:text}`sl_x_chance_worse:.2f` times that of magnitude. At
+# {glue:text}`sl_x_hardest:.0%` it is {glue:text}`sl_x_by_chance_hardest:,.0f` against
+# {glue:text}`sl_x_by_size_hardest:,.0f` by size, {glue:text}`sl_x_chance_worse_hardest:.2f` times. A perplexity above that of the
+# unigram, {glue:text}`sl_x_unigram:.0f`, says that nothing is left to be compared: both predict worse than one who hears nothing.
 #
 # ## Does decay tune activity?
 #
@@ -1086,20 +1226,6 @@ def small_texts():
     return len(corpus.vocabulary), its_texts
 
 
-def rates_of(recipe, words):
-    """Sum of the learning rates of all steps."""
-    steps = words // recipe.batch_size - 1
-    total, done, summed = max(1, round(recipe.epochs * steps)), 0, 0.0
-    while done < total:
-        for _, length in windows(recipe, done // steps, steps):
-            length = min(length, total - done)
-            summed += rate(recipe, done / total) * length / recipe.window
-            done += length
-            if done >= total:
-                break
-    return summed
-
-
 def small(seed, change=None, efolds=None, **recipe_change):
     """A small EGRU, trained."""
     vocabulary, its_texts = small_texts()
@@ -1112,6 +1238,7 @@ def small(seed, change=None, efolds=None, **recipe_change):
         epochs=small_epochs,
         batch_size=small_batch,
         window=small_window,
+        warmup=base_warmup,
     )
     recipe = replace(recipe, **recipe_change)
     if efolds is not None:
@@ -1129,6 +1256,10 @@ def decayed(efolds, seed):
     return [seen.perplexity, seen.mean_activity, float(size)]
 
 
+def same_sign(ranks):
+    return min(ranks) > 0 or max(ranks) < 0
+
+
 decay_runs = full.get("sl_x_decay", {})
 if decay_efolds:
     decay_runs = {
@@ -1137,9 +1268,11 @@ if decay_efolds:
     }
     keep(sl_x_decay=decay_runs)
     said = np.array(list(decay_runs.values()))[:, :, 1].T
-    signs = {np.sign(spearmanr(decay_efolds, its).statistic) for its in said}
+    ranks = [rank(decay_efolds, its) for its in said]
     enough = len(said) >= 3 and max(decay_efolds) >= 3
-    record(sl_x_decay_one_sign=bool(enough and len(signs) == 1 and signs != {0.0}))
+    record(
+        sl_x_decay_rank=min(ranks, key=abs) if enough and same_sign(ranks) else 0.0
+    )
 print("weight decay:" if decay_runs else f"weight decay: {NOT_YET}")
 for efolds, runs in decay_runs.items():
     found, said, size = np.transpose(runs)
@@ -1171,11 +1304,13 @@ if decay_runs:
 # The same EGRU, with one thing changed at a time, at equal density where that can be: in which part of the network as many
 # weights go; in four steps instead of one; which weights, among them a mask by chance, whole units by how often they speak
 # (as the history of the released code had it), and {term}`Deep Rewiring <DEEP R>`, which chooses connections while it trains; input
-# kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. The training after pruning is a third of that above.
+# kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. In the full profile the training after pruning is a
+# third of that above.
 #
 # ```{margin} Deep Rewiring after training
 # It begins with connections at random places, so what the kernels had learnt is lost, and here it is trained for no
-# longer than the others. Values are moved by AdamW, places are chosen by Deep Rewiring.
+# longer than the others. Values are moved by AdamW, without its decay, for they are stored as a vector; places are chosen by
+# Deep Rewiring.
 # ```
 
 # %% tags=["hide-input"]
@@ -1197,7 +1332,7 @@ VARIANTS = {
 
 def varied(plan, seed):
     """Perplexity right after pruning and at the end, activity, products, density."""
-    run = thinned(start("EGRU", seed), plan, seed, variant_words)
+    run = pruned(start("EGRU", seed), plan, seed, variant_words)
     kept = sum(int(its.kept.sum()) for its in run.after.products)
     every = sum(len(its.kept) * its.targets for its in run.after.products)
     seen = run.after
@@ -1229,7 +1364,8 @@ for name, runs in variant_runs.items():
 
 # %% [markdown]
 # A small dense GRU with as many weights in its kernels as the pruned EGRU has left asks whether one should not have begun
-# with a small network. And thresholds: small EGRUs whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or
+# with a small network. It is small in all: what its last layer says is as long as a word's vector, so that its vectors shrink
+# with it. It reads the same words as the others, those after pruning, too. And thresholds: small EGRUs whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or
 # pulled to an activity of 0.2 by a term, each trained, pruned and trained on.
 
 # %% tags=["hide-input"]
@@ -1248,15 +1384,16 @@ THRESHOLDS = {  # changes of the small model, and of its recipe
 
 
 def small_gru(seed):
-    """Perplexity and products of a dense GRU with as many weights."""
+    """Perplexity, products, units and parameters of a dense GRU as small."""
     left = (1 - variant_sparsity) * egru_text.dense_macs()
     width = round((left / (6 * base_layers)) ** 0.5)
     sizes = {"embedding": width, "hidden_sizes": (width,) * base_layers}
     config = replace(text_models["GRU"], **sizes)
     recipe = replace(recipes["GRU"], lr=rate_of("GRU"), seed=seed)
     model, _ = read("small-GRU", config, recipe, texts)
-    seen = seen_by(model)
-    return [seen.perplexity, seen.macs, width]
+    base = Start("GRU", model, recipe, texts, seen_by(model))
+    seen = pruned(base, replace(plain, sparsity=0.0), seed, variant_words).after
+    return [seen.perplexity, seen.macs, width, parameters_of(model)]
 
 
 def with_thresholds(change, recipe_change, seed):
@@ -1264,7 +1401,7 @@ def with_thresholds(change, recipe_change, seed):
     base = small(seed, change, **recipe_change)
     words, out = len(base.texts.learnt), []
     for plan in (replace(plain, sparsity=0.0), plain):
-        seen = thinned(base, plan, seed, words).after
+        seen = pruned(base, plan, seed, words).after
         out += [seen.mean_activity, seen.perplexity]
     return out
 
@@ -1272,16 +1409,18 @@ def with_thresholds(change, recipe_change, seed):
 gru_runs = full.get("sl_x_small_gru", [])
 threshold_runs = full.get("sl_x_thresholds", {})
 if variant_seeds:
-    gru_runs = [small_gru(seed) for seed in variant_seeds[:1]]
+    gru_runs = [small_gru(seed) for seed in variant_seeds]
     threshold_runs = {
         name: [with_thresholds(*changes, seed) for seed in variant_seeds]
         for name, changes in THRESHOLDS.items()
     }
     keep(sl_x_small_gru=gru_runs, sl_x_thresholds=threshold_runs)
 print("small GRU:" if gru_runs else f"small GRU: {NOT_YET}")
-for found, spent, width in gru_runs:
+if gru_runs:
+    found, spent, width, size = np.transpose(gru_runs)
     print(
-        f"{width:.0f} units in a layer, perplexity {found:.1f}, {spent:,.0f} products"
+        f"{width[0]:.0f} units in a layer, {size[0]:,.0f} parameters, perplexity "
+        f"{listed(found)}, {spent.mean():,.0f} products"
     )
 print("thresholds:" if threshold_runs else f"thresholds: {NOT_YET}")
 for name, runs in threshold_runs.items():
@@ -1296,8 +1435,9 @@ for name, runs in threshold_runs.items():
 # ## What to remember
 #
 # A network that is silent most of the time can be pruned, and then does both: it reads few rows, and little of each. The
-# two gains multiply but for one term, and in trained networks that term has a sign. Units that hardly ever speak have hardly
-# learnt, have small weights, and lose them first; but their rows were hardly ever read. So less is saved than activity times
-# density says, and what is counted on a trained network is the number to quote. Among units that do speak, the two are close
-# to independent. How far pruning can go, how decay and activity hang together, and what other masks make of it is for the
-# full profile.
+# two gains multiply but for one term, and in trained networks that term is no chance. Units that are all but mute have small
+# weights and lose them first, but their rows were hardly ever read: where there are such units, less is saved than activity
+# times density says. Among units that speak it is the other way round, and less in size. So the two are nearly independent,
+# and what is counted on a trained network is the number to quote. It is a number of the recurrent layers; the scores of ten
+# thousand words cost more than all the rest. How far pruning can go, how decay and activity hang together, and what other
+# masks make of it is for the full profile.
