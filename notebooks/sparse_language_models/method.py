@@ -332,7 +332,7 @@ def compare(seed, reset):
             - len(drive) * (steps - 1) * len(matrix.values)
         ),
         checked=events,
-        control=relative(without.output, dense.output),
+        control=relative(without.state, dense.state),
         **silent,
     )
 
@@ -372,7 +372,7 @@ record(
 # %% [markdown]
 # {glue:text}`sl_macs_checked:,` products went into this, of networks under all resets. The two paths agree to rounding,
 # gradients of inputs, weights, biases and thresholds included. They have the same events, and no operation is miscounted in
-# either direction. One weight forgotten changes what is said. And a count is only what a kernel says of itself, so here is
+# either direction. One weight forgotten changes states. And a count is only what a kernel says of itself, so here is
 # what it does: the rows of units that never speak are filled with NaN, and {glue:text}`sl_silent_leaked` of all states,
 # outputs and gradients change. Told to read rows of silent units, too, the kernel counts every stored weight in each step, and
 # {glue:text}`sl_silent_read:,` states or more become NaN.
