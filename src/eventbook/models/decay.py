@@ -26,11 +26,9 @@ def matrices_decay(model: nn.Module, lr: float, weight_decay: float) -> list[dic
         for module in model.modules()
         for name in getattr(module, "matrix_entries", ())
     }
-    matrices, vectors = [], []
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            is_matrix = parameter.ndim > 1 or id(parameter) in entries
-            (matrices if is_matrix else vectors).append(parameter)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1 or id(p) in entries]
+    vectors = [p for p in trained if p.ndim <= 1 and id(p) not in entries]
     return [
         {"params": matrices, "lr": lr, "weight_decay": weight_decay},
         {"params": vectors, "lr": lr, "weight_decay": 0.0},
