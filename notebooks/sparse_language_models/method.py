@@ -338,7 +338,7 @@ def compare(seed, reset):
 
 
 def silence(to_said, drive, matrix, bias, theta, own):
-    """Spoil the rows of units that never speak: what of all results is then different."""
+    """What changes when the rows of units that never speak are spoilt."""
     theta, values = theta.clone(), matrix.values.clone()
     theta[: units // 8] = 2  # no state is above one, so these units say nothing
     values[: matrix.indptr[units // 8]] = torch.nan
@@ -373,7 +373,7 @@ record(
 # {glue:text}`sl_macs_checked:,` products went into this, of networks under all resets. The two paths agree to rounding,
 # gradients of inputs, weights, biases and thresholds included. They have the same events, and no operation is miscounted in
 # either direction. One weight forgotten changes states. And a count is only what a kernel says of itself, so here is
-# what it does: the rows of units that never speak are filled with NaN, and {glue:text}`sl_silent_leaked` of all states,
+# what it does: the rows of units that never speak are filled with NaN, and {glue:text}`sl_silent_leaked` numbers among states,
 # outputs and gradients change. Told to read rows of silent units, too, the kernel counts every stored weight in each step, and
 # {glue:text}`sl_silent_read:,` states or more become NaN.
 #
@@ -439,9 +439,9 @@ record(sl_covariance=bound(worst), sl_mask_activity=float(activity.mean()), **fo
 # ```
 #
 # Part of this is no failure of the product: a mask that keeps more weights than $w$ has more products. The ratio in the table
-# above divides by the density $\bar w$ that the mask came to have, whose own relative variance over $H$ sources is
-# $(1-w)/(w N H)$. To first order $\bar w$ and the ratio are uncorrelated and the count is their product, so that variance
-# is taken off:
+# above divides by the density $\bar w$ that the mask came to have. To first order, one weight more in row $i$ moves this ratio by
+# $\big(k_i / \sum_j k_j - 1/H\big) / (w N)$, for it is counted $k_i$ times above and once below. The $n_i$ are
+# independent, each of variance $w N (1 - w)$, and the squares of the brackets sum to $1/n - 1/H$:
 #
 # $$\sigma_{\text{ratio}} = \sqrt{\frac{1-w}{w N} \Big(\frac1n - \frac1H\Big)}.$$ (eq-sl-noise-ratio)
 #
@@ -550,8 +550,8 @@ plt.show()
 # In {glue:text}`sl_random_cells` cells of a layer of {glue:text}`sl_random_units` units the ratio goes from
 # {glue:text}`sl_random_least:.3f` to {glue:text}`sl_random_most:.3f`, and is never more than
 # {glue:text}`sl_random_deviations:.1f` standard deviations from one. For random masks the gains multiply, as closely as chance
-# lets one see: in {glue:text}`sl_random_within` of the cells three standard deviations are 2 % or less. In the other
-# {glue:text}`sl_random_even`, where all speak, the ratio is one by algebra.
+# lets one see: in {glue:text}`sl_random_within` of the cells three standard deviations are 2 % or less. In
+# {glue:text}`sl_random_even` further cells, where all speak, the ratio is one by algebra.
 #
 # ## Rows of sources
 #
@@ -1009,7 +1009,7 @@ written, collected, copied = torch.zeros(()), [], []
 
 
 def far_from_threshold(words):
-    """The share that the released script calls backward sparsity, mean over layers."""
+    """The share that the released script calls backward sparsity."""
     limit = 1 / config.surrogate_support
     with torch.no_grad():
         layers = model.run(words).layers
@@ -1200,7 +1200,7 @@ record(
 # {glue:text}`sl_pay_gain:.1f` times less time. Compressed rows are faster below a density of
 # {glue:text}`sl_pay_crossing:.2f` with a tenth of the sources active, and of {glue:text}`sl_pay_crossing_all:.2f` with all;
 # above, reading the zeros of whole rows is cheaper than to step around them. A model that is 80 % pruned has a fifth of the
-# products and takes {glue:text}`sl_pay_loss:.1f` times as long as with whole rows on this processor. The paper's gains are
+# products and takes {glue:text}`sl_pay_loss:.1f` times as long as with whole rows, on the processor of the benchmark. The paper's gains are
 # about hardware that can use both, and in this book a density is not a time. `event_product` measures the crossing on the
 # machine at hand and chooses.
 #

@@ -160,7 +160,7 @@ class Masks:
         for hook in self._hooks:
             hook.remove()
         self._hooks = [
-            parameter.register_hook(lambda gradient, mask=mask: gradient.masked_fill(~mask, 0))
+            parameter.register_hook(lambda given, mask=mask: given.masked_fill(~mask, 0))
             for parameter, mask in self._pairs()
             if parameter.requires_grad
         ]
