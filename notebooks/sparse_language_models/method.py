@@ -62,7 +62,9 @@ import numpy as np
 import torch
 from myst_nb import glue
 
+from eventbook.companion.files import read_json
 from eventbook.companion.notebook import PALETTE, bound, record, show_body, use_theme
+from eventbook.companion.project import Project
 from eventbook.datasets.text.sets import load_text
 from eventbook.kernels.events import (
     CSRBySource,
@@ -91,6 +93,7 @@ from eventbook.learning.pruning import (
     shrinkage,
 )
 from eventbook.models.egru import compress
+from eventbook.models.language_model import RELEASED as STACKS
 from eventbook.models.language_model import LanguageModel, LanguageModelConfig
 from eventbook.models.sparsity import (
     dense_macs,
@@ -103,6 +106,46 @@ from eventbook.models.sparsity import (
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 use_theme()
+
+# %% tags=["hide-input"]
+whole = {  # and the least that leaves something to look at
+    "seed": (seed, 0),
+    "units": (units, 8),
+    "steps": (steps, 4),
+    "grid_units": (grid_units, 16),
+    "grid_tokens": (grid_tokens, 2),
+    "mask_draws": (mask_draws, 2),
+    "vocabulary": (vocabulary, 1),
+    "hidden_size": (hidden_size, 8),
+    "embedding": (embedding, 8),
+    "train_words": (train_words, 2000),
+}
+for name, (number, least) in whole.items():
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more, got {number}")
+lists = {
+    "check_seeds": check_seeds,
+    "grid_activities": grid_activities,
+    "grid_densities": grid_densities,
+}
+for name, given in lists.items():
+    if not given:
+        raise ValueError(f"{name} must be one at least, got none")
+speaking = [round(share * grid_units) for share in grid_activities]
+if not 1 <= min(speaking) < grid_units or max(speaking) > grid_units:
+    raise ValueError(
+        f"grid_activities must let 1 to {grid_units} of {grid_units} sources speak, "
+        f"not all of them in each, got {grid_activities}"
+    )
+for share in grid_densities:
+    if not 0.01 <= share < 1:
+        raise ValueError(f"grid_densities must be in 0.01..1, below 1, got {share}")
+smallest = min(hidden_size, embedding) ** 2  # weights of a gate's block
+if not 0 < sparsity < 1 or not 0 < round(sparsity * smallest) < smallest:
+    raise ValueError(
+        f"sparsity must be in 0..1 and take and leave one of {smallest} weights, "
+        f"got {sparsity}"
+    )
 
 # %% [markdown]
 # ## Two zeros in one product
@@ -169,8 +212,9 @@ plt.close(figure)
 #
 # ```{margin} An embedding never is silent
 # The first layer reads word vectors, all of whose components are there. So activity applies to all inputs of the stack but
-# the first. In the released stack, 750-1350-1350-750, the same two shares leave one in {glue:text}`sl_stack_fewer:.1f`, not
-# one in 20. In the {term}`EGRU` of the first paper, 788-1350-1350-788, an activity of 20.3 % in every layer would leave
+# the first. In the stack that the README of the released code has for version 0.2.0, 750-1350-1350-750, the same two shares
+# leave one in {glue:text}`sl_stack_fewer:.1f`, not one in 20. In the {term}`EGRU` of the first paper, 788-1350-1350-788 by the
+# README of version 0.1.0, 20.3 % of the units speak, as others quote it. In every layer alike, that would leave
 # {glue:text}`sl_stack_share:.0%` of the products, not 20.3 %.
 # ```
 #
@@ -184,20 +228,23 @@ plt.close(figure)
 # $$ (eq-sl-stack)
 
 # %%
-released = 750, [1350, 1350, 750]
+released, first_paper = (
+    (its.embedding, its.hidden_sizes)
+    for its in (STACKS["ptb_v0.2"], STACKS["ptb_1350"])
+)
 left = modelled_macs(*released, [0.2] * 3, [0.25] * 3, [0.25] * 3)
-first_paper = 788, [1350, 1350, 788]
+share = modelled_macs(*first_paper, [0.203] * 3) / dense_macs(*first_paper)
 record(
     sl_stack_dense=dense_macs(*released) / 1e6,
-    sl_stack_lstm=dense_macs(400, [1150, 1150, 400], gates=4) / 1e6,
+    sl_stack_lstm=STACKS["awd_lstm_ptb"].dense_macs() / 1e6,
     sl_stack_fewer=dense_macs(*released) / left,
-    sl_stack_share=modelled_macs(*first_paper, [0.203] * 3)
-    / dense_macs(*first_paper),
+    sl_stack_share=share,
 )
 
 # %% [markdown]
-# The released stack has {glue:text}`sl_stack_dense:.2f` million dense products for a word; AWD-LSTM, the densely
-# active model beside it, 400-1150-1150-400 with four gates, has {glue:text}`sl_stack_lstm:.2f` million.
+# The released stack has {glue:text}`sl_stack_dense:.2f` million dense products for a word. {term}`AWD-LSTM`, with layers of
+# 400-1150-1150-400 and four gates, has {glue:text}`sl_stack_lstm:.2f` million: that is the densely active model of the
+# paper's comparison, as others quote it. The products are our arithmetic.
 #
 # ```{margin} None of it is saved in the released code
 # Its kernels are dense, so that neither kind of zero makes anything cheaper: [what speaking
@@ -258,6 +305,7 @@ def compare(seed, reset):
     rows = matrix.with_values(ours[1])
     sparse = egru_csr_sequence(ours[0], rows, *ours[2:], **own)
     to_said = torch.randn(dense.output.shape, generator=generator)
+    silent = silence(to_said, drive, matrix, bias, theta, own)
     to_ours = list(torch.autograd.grad((sparse.output * to_said).sum(), ours))
     to_theirs = list(torch.autograd.grad((dense.output * to_said).sum(), theirs))
     to_theirs[1] = to_theirs[1][mask]  # there, pruned weights have a gradient as well
@@ -270,7 +318,7 @@ def compare(seed, reset):
     every = egru_csr_sequence(*given, **own, every_row=True)
     _, back = egru_csr_gradients(to_said, *given, **own)
     # Control: the largest weight of the unit that speaks most is forgotten.
-    fewer, busy = mask.clone(), said.sum((0, 1)).argmax()
+    fewer, busy = mask.clone(), said[:, :-1].sum((0, 1)).argmax()
     fewer[busy, masked[busy].abs().argmax()] = False
     forgot = CSRBySource.from_dense(masked, fewer)
     without = egru_csr_sequence(drive, forgot, bias, theta, **own)
@@ -284,7 +332,26 @@ def compare(seed, reset):
             - len(drive) * (steps - 1) * len(matrix.values)
         ),
         checked=events,
-        control=relative(without.output, dense.output),
+        control=relative(without.state, dense.state),
+        **silent,
+    )
+
+
+def silence(to_said, drive, matrix, bias, theta, own):
+    """What changes when the rows of units that never speak are spoilt."""
+    theta, values = theta.clone(), matrix.values.clone()
+    theta[: units // 8] = 2  # no state is above one, so these units say nothing
+    values[: matrix.indptr[units // 8]] = torch.nan
+    given = (matrix, bias, theta), (matrix.with_values(values), bias, theta)
+    clean, spoilt = (
+        [*egru_csr_sequence(drive, *its, **own)[:2], *to_all[:4]]
+        for its in given
+        for to_all, _ in [egru_csr_gradients(to_said, drive, *its, **own)]
+    )
+    read = egru_csr_sequence(drive, *given[1], **own, every_row=True)
+    return dict(
+        leaked=sum(int((a != b).sum()) for a, b in zip(clean, spoilt, strict=True)),
+        read=int(read.state.isnan().sum()),
     )
 
 
@@ -298,13 +365,17 @@ record(
     sl_macs_backward=sum(checked["backward"]),
     sl_macs_every=sum(checked["every"]),
     sl_macs_checked=sum(checked["checked"]),
+    sl_silent_leaked=sum(checked["leaked"]),
+    sl_silent_read=min(checked["read"]),
 )
 
 # %% [markdown]
 # {glue:text}`sl_macs_checked:,` products went into this, of networks under all resets. The two paths agree to rounding,
 # gradients of inputs, weights, biases and thresholds included. They have the same events, and no operation is miscounted in
-# either direction. Two controls: one weight forgotten changes what is said, and a kernel that is told to read the rows of
-# silent units, too, counts every stored weight in each step.
+# either direction. One weight forgotten changes states. And a count is only what a kernel says of itself, so here is
+# what it does: the rows of units that never speak are filled with NaN, and {glue:text}`sl_silent_leaked` numbers among states,
+# outputs and gradients change. Told to read rows of silent units, too, the kernel counts every stored weight in each step, and
+# {glue:text}`sl_silent_read:,` states or more become NaN.
 #
 # ### What "multiply" means
 #
@@ -360,40 +431,62 @@ record(sl_covariance=bound(worst), sl_mask_activity=float(activity.mean()), **fo
 # let source $i$ speak $k_i$ times to $N$ targets. The count is $\sum_i k_i n_i$ with binomial $n_i$, so its relative
 # standard deviation is
 #
-# $$\sqrt{\frac{1-w}{w N n}}, \qquad n = \frac{\big(\sum_i k_i\big)^2}{\sum_i k_i^2}.$$ (eq-sl-noise)
+# $$\sigma = \sqrt{\frac{1-w}{w N n}}, \qquad n = \frac{\big(\sum_i k_i\big)^2}{\sum_i k_i^2}.$$ (eq-sl-noise)
 #
 # ```{margin} Events are not independent looks
 # If no source speaks twice, $n$ is the number of events. That is the formula one writes down first, and it is too small for any
 # recording of more than one token: a source that speaks again reads the same row, not a new draw.
 # ```
 #
-# The recording above, and {glue:text}`sl_noise_draws` masks:
+# Part of this is no failure of the product: a mask that keeps more weights than $w$ has more products. The ratio in the table
+# above divides by the density $\bar w$ that the mask came to have. To first order, one weight more in row $i$ moves this ratio by
+# $\big(k_i / \sum_j k_j - 1/H\big) / (w N)$, for it is counted $k_i$ times above and once below. The $n_i$ are
+# independent, each of variance $w N (1 - w)$, and the squares of the brackets sum to $1/n - 1/H$:
+#
+# $$\sigma_{\text{ratio}} = \sqrt{\frac{1-w}{w N} \Big(\frac1n - \frac1H\Big)}.$$ (eq-sl-noise-ratio)
+#
+# Where all sources speak equally often, $n = H$: whatever the mask, the covariance is zero. Both formulas, for the recording
+# above and {glue:text}`sl_noise_draws` masks:
+
 
 # %%
+def noise_of_ratio(density, targets, times):
+    """Relative deviation of the count over masks, and without that of the density."""
+    of_count = noise_of_random_masks(density, targets, times)
+    of_density = noise_of_random_masks(density, targets, torch.ones_like(times))
+    return of_count, max(0.0, of_count**2 - of_density**2) ** 0.5
+
+
 times = (said != 0).sum(0)
 events = int(times.sum())
-shares = []
+counts, ratios = [], []
 for _ in range(mask_draws):
     kept = (torch.rand(units, 3 * units, generator=generator) < density).sum(1)
-    shares.append(float(times @ kept) / (density * 3 * units * events))
+    counts.append(int(times @ kept) / (density * 3 * units * events))
+    ratios.append(int(times @ kept) / (float(kept.double().mean()) * events))
 once = ((1 - density) / (density * 3 * units * events)) ** 0.5
-general = noise_of_random_masks(density, 3 * units, times)
+of_count, of_ratio = noise_of_ratio(density, 3 * units, times)
 record(
     sl_noise_draws=mask_draws,
     sl_noise_events=events,
-    sl_noise_seen=float(np.std(shares)),
-    sl_noise_general=general,
+    sl_noise_seen=float(np.std(counts)),
+    sl_noise_general=of_count,
     sl_noise_once=once,
-    sl_noise_over_general=float(np.std(shares)) / general,
-    sl_noise_over_once=float(np.std(shares)) / once,
+    sl_noise_over_general=float(np.std(counts)) / of_count,
+    sl_noise_over_once=float(np.std(counts)) / once,
+    sl_noise_ratio_seen=float(np.std(ratios)),
+    sl_noise_ratio=of_ratio,
+    sl_noise_ratio_over=float(np.std(ratios)) / of_ratio,
+    sl_noise_ratio_over_count=float(np.std(ratios)) / of_count,
 )
 
 # %% [markdown]
-# With {glue:text}`sl_noise_events:,` events the spread is {glue:text}`sl_noise_seen:.2%`. The formula gives
-# {glue:text}`sl_noise_general:.2%`; with the number of events in place of $n$ it would be {glue:text}`sl_noise_once:.2%`.
+# With {glue:text}`sl_noise_events:,` events the count spreads by {glue:text}`sl_noise_seen:.2%`. The formula gives
+# {glue:text}`sl_noise_general:.2%`; with the number of events in place of $n$ it would be {glue:text}`sl_noise_once:.2%`. The
+# ratio spreads by {glue:text}`sl_noise_ratio_seen:.2%`, and its formula gives {glue:text}`sl_noise_ratio:.2%`.
 #
-# Now a grid of activities and densities. Each cell has a mask of its own and is counted twice, for one token, where no
-# source speaks twice, and for several.
+# Now a grid of activities and densities, each for one token, where no source speaks twice, and for several. Every cell has a
+# recording and a mask of its own.
 
 
 # %%
@@ -404,27 +497,30 @@ def counted_over_rule(share, density, tokens):
     matrix = CSRBySource.from_dense(mask.double(), mask)
     counted = event_csr_counted(said, matrix)[1].multiply_accumulates
     times = (said != 0).sum(0)
-    rule = int(times.sum()) * density * 3 * grid_units
-    return counted / rule, noise_of_random_masks(density, 3 * grid_units, times)
+    rule = int(times.sum()) * int(mask.sum()) / grid_units
+    return counted / rule, noise_of_ratio(density, 3 * grid_units, times)[1]
 
 
 grid = {
     (tokens, a, w): counted_over_rule(a, w, tokens)
     for tokens, w, a in product((1, grid_tokens), grid_densities, grid_activities)
 }
-ratios = [ratio for ratio, _ in grid.values()]
-deviations = [abs(ratio - 1) / noise for ratio, noise in grid.values()]
-allowed = [abs(ratio - 1) / max(0.02, 3 * noise) for ratio, noise in grid.values()]
+drawn = [its for its in grid.values() if its[1] > 0]  # the others are one by algebra
+ratios = [ratio for ratio, _ in drawn]
+deviations = [abs(ratio - 1) / noise for ratio, noise in drawn]
+allowed = [abs(ratio - 1) / max(0.02, 3 * noise) for ratio, noise in drawn]
 record(
     sl_random_units=grid_units,
-    sl_random_cells=len(grid),
+    sl_random_cells=len(drawn),
+    sl_random_even=len(grid) - len(drawn),
+    sl_random_within=sum(3 * noise <= 0.02 for _, noise in drawn),
     sl_random_least=min(ratios),
     sl_random_most=max(ratios),
     sl_random_deviations=max(deviations),
     sl_random_multiplies=max(allowed),
 )
 
-# %% mystnb={"figure": {"caption": "Random masks: counted products over what the rule of the product says. One mark for each activity and density, left for one token, right for several. Bars: three standard deviations by the formula of this page.", "name": "fig-sl-grid"}, "image": {"alt": "Two panels of marks with bars around a line at one; bars are longest for low activities and densities, and shorter in the right panel"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Random masks: counted products over what the rule of the product says for the density that the mask has. One mark for each activity and density, left for one token, right for several. Bars: three standard deviations by the second formula of this page; where all speak there is nothing to vary.", "name": "fig-sl-grid"}, "image": {"alt": "Two panels of marks with bars around a line at one; bars are longest for low activities and densities, shorter in the right panel, and gone where all sources speak"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), sharey=True)
 shades = ("vermilion", "orange", "green", "blue", "purple", "sky")
 for axis, tokens in zip(axes, (1, grid_tokens), strict=True):
@@ -453,7 +549,9 @@ plt.show()
 # %% [markdown]
 # In {glue:text}`sl_random_cells` cells of a layer of {glue:text}`sl_random_units` units the ratio goes from
 # {glue:text}`sl_random_least:.3f` to {glue:text}`sl_random_most:.3f`, and is never more than
-# {glue:text}`sl_random_deviations:.1f` standard deviations from one. For random masks the gains multiply.
+# {glue:text}`sl_random_deviations:.1f` standard deviations from one. For random masks the gains multiply, as closely as chance
+# lets one see: in {glue:text}`sl_random_within` of the cells three standard deviations are 2 % or less. In
+# {glue:text}`sl_random_even` further cells, where all speak, the ratio is one by algebra.
 #
 # ## Rows of sources
 #
@@ -502,7 +600,7 @@ def bytes_of_source(width, density, targets, index=None):
     return (width + index) * kept + 8
 
 
-share, wide = np.geomspace(0.005, 1, 200), 3 * 1350
+share, wide = np.geomspace(0.005, 1, 200), 3 * released[1][0]
 ways = {
     "dense": (None, "grey"),
     "targets of 32 bits": (4, "orange"),
@@ -533,10 +631,10 @@ record(
     sl_bytes_even_small=break_even(1, 2),
     sl_bytes_even_bits=break_even(1, "bit"),
     sl_bytes_crossing=crossing(1),
-    sl_bytes_pointer=8 / ((4 + 4) * 0.1 * wide),
+    sl_bytes_pointer=8 / ((1 + 2) * 0.1 * wide),
 )
 
-# %% mystnb={"figure": {"caption": "Memory of a source with 4,050 possible targets, as a share of a dense row. Left: weights of 32 bits. Right: weights of 8 bits, as on a chip.", "name": "fig-sl-bytes"}, "image": {"alt": "Two panels with curves that rise with density and cross the line of dense rows; with small weights they cross it at lower densities, except one bit for each target"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Memory of a source with 4,050 possible targets, as a share of a dense row. Left: weights of 32 bits. Right: weights of 8 bits, as on a chip.", "name": "fig-sl-bytes"}, "image": {"alt": "Two panels with curves that rise with density and cross the line of dense rows; with small weights each crosses it at a lower density, one bit for each target last"}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), sharey=True)
 for axis, width in zip(axes, (4, 1), strict=True):
     for name, (_, shade) in ways.items():
@@ -553,7 +651,7 @@ plt.show()
 # In single precision with targets of 32 bits, compressed rows are smaller below a density of {glue:text}`sl_bytes_even:.2f`;
 # with weights of 8 bits and targets of 16, below {glue:text}`sl_bytes_even_small:.2f`. There, one bit for each target
 # is smaller than dense up to {glue:text}`sl_bytes_even_bits:.2f`, and smaller than targets of 16 bits down to {glue:text}`sl_bytes_crossing:.3f`. The beginning of a row does not matter: at a density of a
-# tenth it is {glue:text}`sl_bytes_pointer:.1%` of the row. The question comes back in the chapter that puts such a
+# tenth, eight bytes are {glue:text}`sl_bytes_pointer:.1%` of what such weights and targets of 16 bits take. The question comes back in the chapter that puts such a
 # network on SpiNNaker 2.
 
 # %% [markdown]
@@ -768,102 +866,120 @@ record(
 #
 # ### Masks and the optimiser
 #
-# Pruned weights are then to stay at zero while the rest is trained. Adam remembers. Below a copy of the model is trained for
-# some steps with momentum and {term}`weight decay`, pruned, and trained on: with masks that are held, and with what one
-# may write first, masked gradients.
+# Pruned weights are then to stay at zero while the rest is trained on, in {term}`fine-tuning`. Adam remembers. Below a copy of
+# the model is trained for some steps with momentum and {term}`weight decay`, pruned, and trained on by the same Adam: with masks
+# that are held, and with what one may write first, masked gradients.
 #
-# ```{margin} Decay moves no zero
-# $0 \cdot (1 - \eta\lambda) = 0$: weight decay as AdamW has it leaves pruned weights where they are. It is momentum that
-# brings them back, and decay that is part of the gradient would enter momentum.
+# ```{margin} What brings weights back
+# Not decay: $0 \cdot (1 - \eta\lambda) = 0$ as AdamW has it, and as part of the gradient $\lambda \cdot 0 = 0$. It is
+# momentum from before the pruning. With masked gradients alone, {glue:text}`sl_mask_alone_others` pruned weights come back
+# if Adam has no momentum, or begins anew, with decay of either kind. The fine-tuning of the [experiments](experiments.ipynb) does
+# both, and would need no more.
 # ```
 
 # %%
-show_body(Masks._before, Masks._after, Masks._clear)
+show_body(Masks._catch_gradients, Masks._before, Masks._after, Masks._clear)
 
 
 # %%
-def fine_tune(held, before=4, after=6, rows=8, length=20):
+def fine_tune(held, beta1=0.9, anew=False, kind=torch.optim.AdamW):
     """Train, prune, train; what became of pruned weights and what Adam remembers."""
-    network = deepcopy(model)
-    options = dict(lr=2e-3, betas=(0.9, 0.999), weight_decay=0.1)
-    optimizer = torch.optim.AdamW(network.parameters(), **options)
+    network, gone = deepcopy(model), {}
+    options = dict(lr=2e-3, betas=(beta1, 0.999), weight_decay=0.1)
+    optimizer = kind(network.parameters(), **options)
+    before, after, rows, length = 4, 6, 8, 20
     words = torch.as_tensor(text[: (before + after) * rows * (length + 1)]).long()
+    batches = words.view(before + after, rows, length + 1)
 
-    def step(part):
+    def gradients_of(part):
         optimizer.zero_grad()
         network.loss(part[:, :-1], part[:, 1:])[0].backward()
-        optimizer.step()
+        return {name: network.get_parameter(name).grad for name in gone}
 
-    batches = words.view(before + after, rows, length + 1)
+    def of_gone(tensors):
+        return sum(float(tensors[name][g].square().sum()) for name, g in gone.items())
+
+    def momentum():
+        kept = {name: optimizer.state[network.get_parameter(name)] for name in gone}
+        return of_gone({name: its["exp_avg"] for name, its in kept.items()}) ** 0.5
+
     for part in batches[:before]:
-        step(part)
+        gradients_of(part)
+        optimizer.step()
     masks = magnitude_masks(network, sparsity)
     gone = {name: ~mask for name, mask in masks.items()}
-
-    def remembered():
-        kept = {name: optimizer.state[network.get_parameter(name)] for name in gone}
-        return sum(float(kept[n]["exp_avg"][g].abs().sum()) for n, g in gone.items())
-
-    momentum = remembered()
+    found = dict(remembered=momentum())
     pruned = Masks(network, masks)  # from here on they are zero
-    first = batches[before]
-    optimizer.zero_grad()
-    network.loss(first[:, :-1], first[:, 1:])[0].backward()
-    gradients = {name: network.get_parameter(name).grad for name in gone}
-    of_gone = sum(float(gradients[n][g].square().sum()) for n, g in gone.items())
-    of_all = sum(float(gradient.square().sum()) for gradient in gradients.values())
+    raw = gradients_of(batches[before])
+    found["norm"] = of_gone(raw) / sum(float(g.square().sum()) for g in raw.values())
+    if anew:
+        optimizer = kind(network.parameters(), **options)
     if held:
         pruned.hold(optimizer)
     else:
         for name, g in gone.items():
             hide = lambda gradient, g=g: gradient.masked_fill(g, 0)  # noqa: E731
             network.get_parameter(name).register_hook(hide)
+    found["arrived"] = 0.0
     for part in batches[before:]:
-        step(part)
-    alive = sum(
-        int((network.get_parameter(n)[g] != 0).sum()) for n, g in gone.items()
+        found["arrived"] += of_gone(gradients_of(part))
+        optimizer.step()
+    there = {name: network.get_parameter(name) != 0 for name in gone}
+    return found | dict(
+        alive=sum(int(there[name][g].sum()) for name, g in gone.items()),
+        moved=sum(int((there[name] == g).sum()) for name, g in gone.items()),
+        momentum=momentum(),
+        pruned=sum(int(g.sum()) for g in gone.values()),
     )
-    moved = sum(int((pruned[n] == g).sum()) for n, g in gone.items())
-    pruned_count = sum(int(g.sum()) for g in gone.values())
-    return alive, moved, momentum, remembered(), of_gone / of_all, pruned_count
 
 
-alive, moved, momentum, rest, norm_share, pruned_count = fine_tune(held=True)
-revived, *_ = fine_tune(held=False)
+held, alone = fine_tune(held=True), fine_tune(held=False)
+others = [
+    fine_tune(held=False, beta1=0.0),
+    fine_tune(held=False, anew=True),
+    fine_tune(held=False, anew=True, kind=torch.optim.Adam),
+]
 record(
-    sl_mask_alive=alive,
-    sl_mask_moved=moved,
-    sl_mask_momentum_before=momentum,
-    sl_mask_momentum_after=rest,
-    sl_mask_norm=norm_share,
-    sl_mask_gradient_only=revived / pruned_count,
+    sl_mask_alive=held["alive"],
+    sl_mask_moved=held["moved"],
+    sl_mask_momentum_before=held["remembered"],
+    sl_mask_momentum_after=held["momentum"],
+    sl_mask_arrived=held["arrived"],
+    sl_mask_norm=held["norm"],
+    sl_mask_gradient_only=alone["alive"] / alone["pruned"],
+    sl_mask_alone_moved=alone["moved"],
+    sl_mask_alone_others=sum(its["alive"] for its in others),
 )
 
 # %% [markdown]
-# Held masks leave every pruned weight at exactly zero, and nothing of them in Adam's state, where momenta that sum to
-# {glue:text}`sl_mask_momentum_before:.1f` had been. With masked gradients
-# alone {glue:text}`sl_mask_gradient_only:.0%` of the pruned weights are back. And there is a second reason to mask gradients
-# as they arrive: {glue:text}`sl_mask_norm:.0%` of the squared norm of the kernels' gradient is that of weights which no longer
-# exist, and clipping by norm would see it.
+# Held masks leave every pruned weight at exactly zero and every other one in place, and nothing of pruned weights in Adam's
+# state, where momenta of norm {glue:text}`sl_mask_momentum_before:.2f` had been. With masked gradients alone
+# {glue:text}`sl_mask_gradient_only:.0%` of the pruned weights are back, and {glue:text}`sl_mask_alone_moved:,` places are not as
+# the mask says.
+#
+# Why then mask gradients as well, and as soon as they arrive? Of the squared norm of the kernels' gradient,
+# {glue:text}`sl_mask_norm:.0%` is that of weights which no longer exist, and clipping by norm would see it. Clipping comes before
+# the step. So `_catch_gradients` hangs a hook on each parameter, and `_before`, at the step itself, is for gradients that
+# somebody wrote there by hand.
 #
 # ### The trained mask
 #
-# Here is the identity {eq}`eq-sl-cov` again, for the pruned model on held-out text. The network is compressed, so that
-# the counts of the recurrent products are of what its kernels did.
+# Here is the identity {eq}`eq-sl-cov` again, for the pruned model on held-out text. The network is compressed, and on its left
+# side stands what the kernels did in the three products that read units; the first reads word vectors and is dense.
 
 # %%
 products = products_of_pruned(model)
 worst, trained = 0.0, {}
 for place, its in enumerate(products):
     means, covariance = split_of_ratio(its.activity(), its.row_density())
-    worst = max(worst, abs(its.ratio - means - covariance))
+    if place:
+        worst = max(worst, abs(its.executed / its.dense - means - covariance))
     trained[f"sl_trained_activity_{place}"] = float(its.activity().mean())
     trained[f"sl_trained_cov_{place}"] = covariance
     trained[f"sl_trained_ratio_{place}"] = over_rule(its)
-recurrent = [its for its in products if "recurrent" in its.name]
 record(
     sl_trained_covariance=bound(worst),
-    sl_trained_macs=sum(abs(its.executed - its.effective) for its in recurrent),
+    sl_trained_macs=sum(abs(its.executed - its.effective) for its in products[1:]),
     sl_trained_early=history[0]["ratio"],
     sl_trained_end=history[-1]["ratio"],
     **trained,
@@ -882,28 +998,37 @@ record(
 # numbers of one short training, and no claim; but they say that the term must be measured, not taken to be zero.
 #
 # ```{margin} What a script prints
-# The released script collects the share of silent messages batch by batch, each time the same tensor object, which is
-# written over. Repeated here with the share of silent units in {glue:text}`sl_printed_batches` batches, it prints
-# {glue:text}`sl_printed:.4f`, the value of the last; the mean is {glue:text}`sl_printed_mean:.4f`.
+# The released script collects its {term}`backward sparsity`, the share of units with $|h - \theta| > 1/\beta$
+# ([why that is not what its name says](../egru/method.ipynb)), batch by batch, each time the same tensor object, which is
+# written over. Repeated here in {glue:text}`sl_printed_batches` batches, it prints {glue:text}`sl_printed:.4f`, the value of
+# the last; the mean is {glue:text}`sl_printed_mean:.4f`.
 # ```
 
 # %% tags=["hide-input"]
-written, collected, values = torch.zeros(()), [], []
-with torch.no_grad():
-    for part in held_out:
-        layers = model.run(part[:, :-1]).layers
-        written.copy_(
-            torch.stack([(run.output == 0).double().mean() for run in layers]).mean()
-        )
-        collected.append(written)
-        values.append(float(written))
-printed = float(torch.stack(collected).mean())
+written, collected, copied = torch.zeros(()), [], []
+
+
+def far_from_threshold(words):
+    """The share that the released script calls backward sparsity."""
+    limit = 1 / config.surrogate_support
+    with torch.no_grad():
+        layers = model.run(words).layers
+        far = [(run.after_reset() - run.threshold).abs() > limit for run in layers]
+        return torch.stack([its.double().mean() for its in far]).mean()
+
+
+for part in held_out:
+    written.copy_(far_from_threshold(part[:, :-1]))
+    collected.append(written)
+    copied.append(written.clone())
+at_once = float(far_from_threshold(held_out[..., :-1].flatten(0, 1)))
+printed, mean = (float(torch.stack(each).mean()) for each in (collected, copied))
 record(
-    sl_printed_batches=len(values),
+    sl_printed_batches=len(held_out),
     sl_printed=printed,
-    sl_printed_mean=float(np.mean(values)),
-    sl_printed_last=bound(abs(printed - values[-1])),
-    sl_printed_off=abs(printed - float(np.mean(values))),
+    sl_printed_mean=mean,
+    sl_printed_off=abs(printed - mean),
+    sl_printed_copied=bound(abs(mean - at_once)),
 )
 
 # %% [markdown]
@@ -914,7 +1039,7 @@ record(
 #
 # $$\prod_t (1 - \eta_t \lambda) \approx e^{-E}, \qquad E = \sum_t \eta_t \lambda,$$ (eq-sl-efolds)
 #
-# and $E$, the number of {term}`e-folds`, says what $\lambda$ alone does not: whether decay had the time to act.
+# and $E$, the number of {term}`e-folds`, says what $\lambda$ alone does not: how much decay leaves of a first value.
 
 # %%
 rates = [0.01 * (1 + np.cos(np.pi * t / 500)) / 2 for t in range(500)]
@@ -979,7 +1104,7 @@ record(
     sl_efolds_here=folds["the model of this page"],
 )
 
-# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, decay had no time to act.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a twentieth to one"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Weight decay in e-folds: what a weight without gradient goes through in a run. Left of the dashed line, at one, more than $1/e$ of its first value is left.", "name": "fig-sl-efolds"}, "image": {"alt": "Six marks on a logarithmic axis: the two released recipes near twenty, four short runs from a twentieth to one"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7.2, 2.8))
 for place, (name, value) in enumerate(folds.items()):
     shade = PALETTE["blue" if "released" in name else "orange"]
@@ -993,9 +1118,11 @@ plt.show()
 
 # %% [markdown]
 # The released recipe for Penn Treebank has {glue:text}`sl_efolds_ptb:.0f` e-folds, that for WikiText-2
-# {glue:text}`sl_efolds_wikitext2:.0f`. Their weights are in balance between gradient and decay. Five times as large a
-# $\lambda$ in 570 steps has {glue:text}`sl_efolds_toy:.2f`, and the model of this page {glue:text}`sl_efolds_here:.2f`. A
-# sweep over $\lambda$ in such runs says nothing about the paper's balance, and an axis of $E$ shows it.
+# {glue:text}`sl_efolds_wikitext2:.0f`: long enough that first values are forgotten. This is arithmetic on the recipes of the
+# README of version 0.2.0; what their weights are in the end was not measured. Five times as large a $\lambda$ in 570 steps
+# has {glue:text}`sl_efolds_toy:.2f`, and the model of this page {glue:text}`sl_efolds_here:.2f`. Such runs begin and end near
+# their first weights, as far as decay goes: a sweep over $\lambda$ in them says nothing about a run that forgets them, and an
+# axis of $E$ shows it.
 #
 # ```{margin} What else comes with the recipe
 # Every published command clips gradients inside of the kernel, which reads uninitialised memory. Between windows the
@@ -1005,18 +1132,18 @@ plt.show()
 #
 # ## Where sparse stops paying
 #
-# Counts are not time. Adding a dense row is one sweep over memory; adding a compressed one writes here and there. With an
-# event in a tenth of the sources, this is how many products each way has at the densities of the figure below:
+# Counts are not time. Adding a dense row is one sweep over memory; adding a compressed one writes here and there. For 1,344
+# sources, a tenth of which speak, and 4,032 targets, this is how many products each way has at several densities:
 
 # %%
-wide = 448
+wide, targets_of_wide = 1344, 4032  # the size of the recorded benchmark
 said = spoken_by(0.1, 1, wide, generator)
 products = {}
 for density in (0.01, 0.02, 0.05, 0.1, 0.2):
-    mask = torch.rand(wide, 3 * wide, generator=generator) < density
+    mask = torch.rand(wide, targets_of_wide, generator=generator) < density
     matrix = CSRBySource.from_dense(mask.double(), mask)
     _, products[density] = event_csr_counted(said, matrix)
-rows = int((said != 0).sum()) * 3 * wide
+rows = int((said != 0).sum()) * targets_of_wide
 print("density              " + "".join(f"{density:8.2f}" for density in products))
 counted = [p.multiply_accumulates for p in products.values()]
 print("rows of events       " + f"{rows:8d}" * len(counted))
@@ -1025,19 +1152,57 @@ record(sl_pay_rows=rows, sl_pay_compressed=counted[3], sl_pay_ratio=rows / count
 
 # %% [markdown]
 # At a density of a tenth the compressed rows have {glue:text}`sl_pay_compressed:,` products instead of
-# {glue:text}`sl_pay_rows:,`, {glue:text}`sl_pay_ratio:.0f` times fewer. And what that is worth:
+# {glue:text}`sl_pay_rows:,`, {glue:text}`sl_pay_ratio:.0f` times fewer. What that is worth was measured once, at this size:
 #
 # ```{figure} ../../book/_generated/measured_events_curves.svg
 # :name: fig-sl-crossover
 # :alt: Time against activity and against density for dense products, rows by events and compressed rows, with their crossings
 #
-# Time of a product, as recorded for the [page on kernels](../../book/kernels.md). Left: against activity, weights dense. Middle and right: against the density of the weights, with a tenth of the sources active and with all. Rows by events do not care about density; compressed rows cross them.
+# Time of one product of 1,344 sources with 4,032 targets in single precision, on one thread, as recorded for the [page on kernels](../../book/kernels.md). Left: against activity, weights dense. Middle and right: against the density of the weights, with a tenth of the sources active and with all. Rows by events do not care about density; compressed rows cross them.
 # ```
 #
-# Activity pays at once and almost in proportion. Density pays below about a tenth: above it, reading the zeros of whole rows is
-# cheaper than to step around them. A model that is 80 % pruned has a fifth of the products and no gain in time on a
-# processor like this one. The paper's gains are about hardware that can use both, and in this book a density is not a
-# time. `event_product` measures the crossing on the machine at hand and chooses.
+# The points of this figure, read by the program: where do compressed rows take as long as whole ones?
+
+# %%
+benchmark = read_json(Project.find().root / "benchmarks" / "results" / "events.json")
+by_activity, some, every = benchmark["curves"]
+
+
+def slowdown(curve):
+    """Time of compressed rows over that of whole ones, density by density."""
+    seconds = curve["seconds"]
+    return np.divide(seconds["ours, compressed rows"], seconds["ours, rows"])
+
+
+def crossing_of_times(curve):
+    """The density of equal times, on the line between two points of the figure."""
+    density, slower = np.log(curve["x"]), np.log(slowdown(curve))
+    (at,) = np.flatnonzero((slower[:-1] < 0) & (slower[1:] >= 0))  # one, or no answer
+    between = slice(at, at + 2)
+    return float(np.exp(np.interp(0, slower[between], density[between])))
+
+
+at_density = dict(zip(some["x"], slowdown(some), strict=True))
+of_activity = dict(
+    zip(by_activity["x"], by_activity["seconds"]["ours, rows"], strict=True)
+)
+record(
+    sl_pay_silence=of_activity[1.0] / of_activity[0.1],
+    sl_pay_gain=1 / at_density[0.1],
+    sl_pay_loss=at_density[0.2],
+    sl_pay_crossing=crossing_of_times(some),
+    sl_pay_crossing_all=crossing_of_times(every),
+)
+
+# %% [markdown]
+# Activity pays at once: with a tenth of the sources active, rows of events take {glue:text}`sl_pay_silence:.1f` times less time
+# than with all. Density pays late: the {glue:text}`sl_pay_ratio:.0f` times fewer products above take
+# {glue:text}`sl_pay_gain:.1f` times less time. Compressed rows are faster below a density of
+# {glue:text}`sl_pay_crossing:.2f` with a tenth of the sources active, and of {glue:text}`sl_pay_crossing_all:.2f` with all;
+# above, reading the zeros of whole rows is cheaper than to step around them. A model that is 80 % pruned has a fifth of the
+# products and takes {glue:text}`sl_pay_loss:.1f` times as long as with whole rows, on the processor of the benchmark. The paper's gains are
+# about hardware that can use both, and in this book a density is not a time. `event_product` measures the crossing on the
+# machine at hand and chooses.
 #
 # ## What to remember
 #

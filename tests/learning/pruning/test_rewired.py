@@ -7,7 +7,9 @@ from torch import nn
 from eventbook.learning import DeepR, other_parameters
 from eventbook.learning.pruning.rewired import connection_masks, rewire, settle
 from eventbook.learning.pruning.weights import recurrent_weights
+from eventbook.learning.rewiring.deep_r import sparse_connections
 from eventbook.learning.rewiring.sparsify import SparseWeight
+from eventbook.models.decay import matrices_decay
 from eventbook.models.egru import EGRU
 
 MODELS = {
@@ -126,3 +128,17 @@ def test_bad_input_is_refused_and_changes_nothing(sparsity, weights, complaint):
     with pytest.raises(ValueError, match=complaint):
         rewire(model, sparsity, weights)
     assert connection_masks(model) == {}
+
+
+def test_connections_do_not_decay():
+    """Control: the matrices that they take the place of did."""
+    model = MODELS["egru"]()
+    dense, _ = matrices_decay(model, 0.1, 0.5)
+    assert len(dense["params"]) == 4
+    rewire(model, 0.7, ["cells.0.kernel", "cells.1.recurrent_kernel"])
+    thetas = {id(connections.theta) for connections in sparse_connections(model)}
+    assert len(thetas) == 2
+    matrices, vectors = matrices_decay(model, 0.1, 0.5)
+    assert len(matrices["params"]) == 2
+    assert not thetas & {id(parameter) for parameter in matrices["params"]}
+    assert thetas <= {id(parameter) for parameter in vectors["params"]}

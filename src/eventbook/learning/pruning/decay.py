@@ -9,8 +9,8 @@ r"""Weight decay in e-folds: how often a weight without gradient would shrink by
 | lambda | weight decay | `weight_decay` |
 | E | e-folds | `efolds` |
 
-The same lambda does nothing in a short run (E far below 1) and holds weights in balance with their gradients
-in a long one: the published recipe for Penn Treebank has E of about 22, a toy run of 570 steps 0.3.
+The same lambda takes little from a weight in a short run (E far below 1), and in a long one leaves nothing of
+its first value: the published recipe for Penn Treebank has E of about 21, a toy run of 570 steps 0.3.
 
 Source: derived; Loshchilov and Hutter, ICLR 2019 for the decoupled decay.
 """

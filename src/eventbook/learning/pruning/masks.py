@@ -9,8 +9,10 @@ r"""Masks that hold: pruned weights are 0, and an optimiser cannot bring them ba
 | M | mask, True where a weight stays | as the weight | `masks[name]` |
 | - | what an optimiser keeps for each weight: momentum, squares | as the weight | `optimizer.state` |
 
-A masked gradient alone is not enough: momentum from before the pruning and weight decay would move the weight
-still. A mask after the step alone is not enough either: the gradient that belongs to weights which do not
+A masked gradient alone is not enough for an optimiser that goes on from before the pruning: its momentum
+still moves weights that are gone. It is enough for one that is made anew or has no momentum (beta1 = 0).
+Weight decay revives nothing: it takes a share of the weight, by itself or within the gradient, and a share of
+0 is 0. A mask after the step alone is not enough either: the gradient that belongs to weights which do not
 exist would enter the norm by which all gradients are clipped.
 
 Source: `sparse_language_models`, fine-tuning of a pruned network.
@@ -158,7 +160,7 @@ class Masks:
         for hook in self._hooks:
             hook.remove()
         self._hooks = [
-            parameter.register_hook(lambda gradient, mask=mask: gradient.masked_fill(~mask, 0))
+            parameter.register_hook(lambda given, mask=mask: given.masked_fill(~mask, 0))
             for parameter, mask in self._pairs()
             if parameter.requires_grad
         ]

@@ -16,6 +16,9 @@ axis of a (source, target) kernel. Two things differ from pruning, and are the m
 random places with random fixed signs, so what the kernels had learned is lost; and a connection that was just
 drawn has weight 0 and counts as one.
 
+Connections do not decay: theta is a vector, which `eventbook.models.decay.matrices_decay` spares, and is not
+named among `matrix_entries`. What pulls it to 0 is the l1 term of `DeepR`, which is part of the method.
+
 Weights begin half normal with the mean square that the dense matrix had, divided by the density, so that a
 unit hears as much as before.
 

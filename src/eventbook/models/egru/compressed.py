@@ -1,6 +1,6 @@
 r"""A layer whose pruned weights are gone: kernels compressed by source, so that both kinds of zeros are free.
 
-    `compression.compress`       an EGRU of such layers, the same function; called and trained like any other
+    `compression.compress`       an EGRU of such layers, the same function; called like any other
 
     step, by events    one row of stored weights per unit that spoke, instead of 3 H products
     gradient           at stored weights only: whatever the optimiser does, pruned ones stay pruned
@@ -11,6 +11,9 @@ r"""A layer whose pruned weights are gone: kernels compressed by source, so that
 | - | targets of each, ascending within a source | (stored,), int32 | `..._indices` |
 | - | first stored weight of each source, and their number at the end | (source + 1,), int64 | `..._indptr` |
 
+It is trained like any other, too, if an optimiser knows that the two vectors of stored weights are entries of
+matrices: `matrix_entries` names them, and `eventbook.models.decay.matrices_decay` lets them decay.
+
 `cell.kernel` and `cell.recurrent_kernel` are still there as dense matrices, made anew from the stored weights
 when they are read: the dense path, whose gradients reach the stored weights too, and a dense input need them.
 
@@ -18,7 +21,7 @@ Source: derived; `sparse_language_models`, event kernel with sparse rows.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,7 +44,14 @@ class CompressedCell(EGRUCell):
         What it is made from; its biases and thresholds are taken over as they are.
     masks
         (source, 3 H) booleans for "kernel" and "recurrent_kernel": which weights are stored.
+
+    Attributes
+    ----------
+    matrix_entries
+        Parameters that are vectors here and entries of matrices in the model.
     """
+
+    matrix_entries: ClassVar[tuple[str, ...]] = tuple(f"{name}_values" for name in KERNELS)
 
     def __init__(self, cell: EGRUCell, masks: Mapping[str, Bool[Tensor, "source three_units"]]) -> None:
         nn.Module.__init__(self)
