@@ -605,7 +605,9 @@ def pruned(base, plan, seed, words=finetune_words):
     """A network, pruned and trained on, and read before and after."""
     share = shares[base.name, bool(plan.sparsity)].rate
     before, after = thinned(base, plan, share, seed, words)
-    return Pruned(after, *(seen_by(model, base.texts) for model in (before, after)))
+    untouched = before is base.model
+    first = base.seen if untouched else seen_by(before, base.texts)
+    return Pruned(after, first, seen_by(after, base.texts))
 
 
 TRIAL_WORDS = 40_000
