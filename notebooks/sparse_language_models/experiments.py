@@ -479,6 +479,7 @@ SHORT = {  # changes of the recipe after pruning
 }
 
 
+# %% tags=["hide-input"]
 class Pruner(NamedTuple):
     """What a pruning does in a training: before the first step, after each, last."""
 
@@ -488,7 +489,6 @@ class Pruner(NamedTuple):
     at_once: bool = True
 
 
-# %% tags=["hide-input"]
 DRIFT, HEAT = 1e-4, 5e-9  # of Deep Rewiring for a step: l1, temperature
 
 
@@ -550,14 +550,6 @@ def pruner(base, model, plan, seed, steps):
 
 
 # %%
-class Pruned(NamedTuple):
-    """A pruned network, what it makes of the test before fine-tuning, and after."""
-
-    model: LanguageModel
-    before: Evaluation
-    after: Evaluation
-
-
 def spread(text, count):
     """Words from all over a text: a piece of it for each that is read at once."""
     size = min(count, len(text)) // finetune_batch
@@ -587,6 +579,15 @@ def thinned(base, plan, share, seed, words):
     )
     pruning.end()
     return before, model
+
+
+# %% tags=["hide-input"]
+class Pruned(NamedTuple):
+    """A pruned network, what it makes of the test right after pruning, and at the end."""
+
+    model: LanguageModel
+    before: Evaluation
+    after: Evaluation
 
 
 def share_of(name, plan):
@@ -761,7 +762,7 @@ axes[0, -1].legend()
 plt.show()
 
 # %% [markdown]
-# The extra training alone takes the dense EGRU to {glue:text}`sl_x_extra:.3f` of its perplexity. Against *that*, the EGRU that
+# What it reads once more takes the dense EGRU to {glue:text}`sl_x_extra:.3f` of its perplexity. Against *that*, the EGRU that
 # is {glue:text}`sl_x_moderate:.0%` pruned has {glue:text}`sl_x_loss_moderate:.3f` times the perplexity, and that at
 # {glue:text}`sl_x_hardest:.0%` {glue:text}`sl_x_loss_hardest:.2f` times. Right after pruning and before fine-tuning it is
 # worse: at {glue:text}`sl_x_unhealed_at:.0%`, {glue:text}`sl_x_unhealed:.2f` times what it is after, at
@@ -825,7 +826,7 @@ for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
     words = ("activity", "its change", "density", "covariance")
     down, low = np.array(down) / 1e3, axis.get_xaxis_transform()
     for place, word in enumerate(words):
-        y = 0.27 - 0.075 * place
+        y = 0.24 - 0.07 * place
         tail, head = down[place], down[place + 1]
         look = dict(arrowstyle="-|>", color=PALETTE["vermilion"], lw=1.6)
         axis.annotate("", (head, y), (tail, y), low, low, arrowprops=look)
@@ -1126,6 +1127,9 @@ for (label, a, size), shade in zip(growth[: len(pairs)], shades, strict=False):
 axis.axhline(1, color=PALETTE["grey"], lw=1.2)
 axis.axhline(decay_alone, color=PALETTE["grey"], lw=1.2, ls="--")
 axis.set(xlabel="steps in which the unit speaks (%)", yscale="log")
+marks = [0.1, 0.2, 0.5, 1, 2, 5]
+axis.set_yticks(marks, [f"{mark:g}" for mark in marks])
+axis.minorticks_off()
 axis.set_ylabel("size of its weights,\ntrained over untrained")
 axis.legend()
 plt.show()
@@ -1176,6 +1180,7 @@ def by_magnitude(sparsity):
     return [masked(b, magnitude_masks(b.model, sparsity)) for b in bases["EGRU"]]
 
 
+# %% tags=["hide-input"]
 by_size, by_size_hardest = by_magnitude(moderate), by_magnitude(hardest)
 by_row, by_chance, by_chance_hardest = [], [], []
 for base, seed in zip(bases["EGRU"], seeds, strict=True):
