@@ -583,7 +583,7 @@ def thinned(base, plan, share, seed, words):
 
 # %% tags=["hide-input"]
 class Pruned(NamedTuple):
-    """A pruned network, and what it makes of the test right after pruning, and last."""
+    """A pruned network; what it makes of the test, right after pruning and at last."""
 
     model: LanguageModel
     before: Evaluation
