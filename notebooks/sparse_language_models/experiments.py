@@ -583,7 +583,7 @@ def thinned(base, plan, share, seed, words):
 
 # %% tags=["hide-input"]
 class Pruned(NamedTuple):
-    """A pruned network; what it makes of the test, right after pruning and at last."""
+    """A pruned network, read right after pruning and at the end."""
 
     model: LanguageModel
     before: Evaluation
