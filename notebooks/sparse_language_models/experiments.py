@@ -1108,16 +1108,21 @@ record(
     sl_x_never_learnt=float(never.double().mean()),
 )
 keep(sl_x_by_kernel=by_kernel)
-print(
-    f"{'':14} mute   over the rule: all  speaking   activity and size: all  speaking"
-)
-for name, (mute, every, spoke, among, among_spoke, _) in zip(
-    by_kernel[0], kernel_rows, strict=True
+for title, runs in (
+    ("this run", by_kernel),
+    ("full run", full.get("sl_x_by_kernel", [])),
 ):
-    print(
-        f"{name:12} {mute:6.1%} {every:20.3f} {spoke:9.3f} {among:24.2f} "
-        f"{among_spoke:9.2f}"
-    )
+    print(f"{title}     mute   over the rule: all  speaking   size: all  speaking")
+    for kernel in runs[0] if runs else ():
+        means = np.mean([rows[kernel] for rows in runs], 0)
+        mute, every, spoke, among, among_spoke, _ = means
+        print(
+            f"{kernel:11} {mute:6.1%} {every:20.3f} {spoke:9.3f} {among:11.2f} "
+            f"{among_spoke:9.2f}"
+        )
+    if not runs:
+        print(NOT_YET)
+print("size: rank correlation of a unit's activity with the size of its weights")
 
 # %% mystnb={"figure": {"caption": "Size of each unit's outgoing weights in the trained, dense EGRU over its size before training, against the share of steps in which the unit speaks. Full line: no change. Dashed: what weight decay alone would have left.", "name": "fig-sl-growth"}, "image": {"alt": "Points of three colours on a logarithmic axis; at the left edge, where units hardly speak, a column that reaches far down, to the right flat clouds"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.6))
