@@ -2,7 +2,7 @@
 
     python data/train_language_models.py state_of_the_union_egru
 
-One and a half hours for each on one core. A checkpoint is written every few minutes beside the result, which
+A good hour for each on one core. A checkpoint is written every few minutes beside the result, which
 takes its place at the end; after an interruption the same command goes on from it. What is printed at the end
 belongs into data/manifest.yml. On another processor the weights come out with other rounding, and, after so
 many steps, as another model of the same quality.

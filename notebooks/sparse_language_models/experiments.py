@@ -356,8 +356,8 @@ def start(name, seed):
     asked = asdict(text_models[name]) | asdict(recipes[name])
     there = asdict(model.config) | asdict(recipe)
     which = asked if name == "EGRU" else ("vocabulary", "embedding", "hidden_sizes")
-    for what in set(which) - {"epochs", "lr", "seed"}:
-        if asked[what] != there[what]:
+    for what in which:
+        if asked[what] != there[what] and what not in ("epochs", "lr", "seed"):
             raise ValueError(
                 "base_epochs must be > 0 for networks unlike those that are here: "
                 f"{what} of the {name} is {there[what]}, got {asked[what]}"
@@ -384,6 +384,7 @@ perplexity = {n: over(runs, lambda r: r.perplexity) for n, runs in dense.items()
 egru_dense = dense["EGRU"]
 egru_macs = over(egru_dense, lambda r: r.macs)
 whole_macs = egru_dense[0].dense_macs
+scores = bases["EGRU"][0].model.embedding.numel()
 of_vectors = over(
     egru_dense, lambda r: r.products[0].effective / r.products[0].tokens
 )
@@ -399,7 +400,7 @@ record(
     sl_x_macs_dense=whole_macs,
     sl_x_silence=whole_macs / egru_macs,
     sl_x_vectors=of_vectors / egru_macs,
-    sl_x_scores=bases["EGRU"][0].model.embedding.numel(),
+    sl_x_scores=scores,
 )
 keep(
     sl_x_start={
@@ -671,7 +672,7 @@ def unhealed_at(sparsity):
     return float((column(runs, "before") / column(runs, "after")).mean())
 
 
-scores = bases["EGRU"][0].model.embedding.numel()
+share_trials = [[n, of, *found] for (n, of), found in shares.items()]
 record(
     sl_x_ft_words=finetune_words,
     sl_x_ft_rate=shares["EGRU", True].rate,
@@ -701,7 +702,7 @@ record(
 )
 keep(
     sl_x_pruned=table,
-    sl_x_shares=[[n, pruned, *found] for (n, pruned), found in shares.items()],
+    sl_x_shares=share_trials,
 )
 
 
@@ -722,8 +723,10 @@ print("full run" if "sl_x_pruned" in full else f"full run: {NOT_YET}")
 for name, rows in full.get("sl_x_pruned", {}).items():
     show(name, rows)
 print("shares of the learning rate (validation perplexity of each that was tried)")
-here = [[n, of, *found] for (n, of), found in shares.items()]
-for title, found in (("this run", here), ("full run", full.get("sl_x_shares", []))):
+for title, found in (
+    ("this run", share_trials),
+    ("full run", full.get("sl_x_shares", [])),
+):
     for name, of, best, tried_ in found:
         figures = ", ".join(f"{figure:.1f}" for figure in tried_) or "one alone"
         what = "pruned" if of else "dense"
@@ -1143,9 +1146,8 @@ plt.show()
 # So it is a matter of the kernel. From {glue:text}`sl_x_mute_least:.0%` to {glue:text}`sl_x_mute_most:.0%` of the sources of a
 # kernel are all but mute. Without them {glue:text}`sl_x_multiplies_speaking:.3f` times what the rule says is left, instead of
 # {glue:text}`sl_x_multiplies:.3f`. Activity and size go together where there are mute units (rank correlation up to
-# {glue:text}`sl_x_rank_most:.2f`), and against each other where there are none (down to {glue:text}`sl_x_rank_least:.2f`): a unit
-# that speaks all the time needs no large weights. With first weights there is nothing of either
-# ({glue:text}`sl_x_rank_untrained:.2f`).
+# {glue:text}`sl_x_rank_most:.2f`), and against each other where there are none (down to {glue:text}`sl_x_rank_least:.2f`). With
+# first weights there is nothing of either ({glue:text}`sl_x_rank_untrained:.2f`).
 #
 # In training the rows of mute units shrank to {glue:text}`sl_x_grown_mute:.2f` of their size, those of others became
 # {glue:text}`sl_x_grown_often:.2f` times as large. Weight decay alone would have left {glue:text}`sl_x_decay_alone:.2f`;
