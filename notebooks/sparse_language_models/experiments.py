@@ -55,7 +55,6 @@ surrogate_support: float = 5.0  # beta, inverse half-width of the window
 surrogate_dampening: float = 0.3  # gamma, its height
 dropout: float = 0.05  # of vectors, between layers, of the last output
 base_rates: list[float] = [0.008]  # learning rates; each network takes its best
-trial_epochs: float = 0.5  # passes of a trial that finds it, on validation words
 base_batch: int = 32  # pieces of the text that are read at once
 base_window: int = 64  # words that gradients see
 base_warmup: float = 0.02  # share of a training in which the learning rate rises
@@ -313,23 +312,26 @@ WEIGHTS = {"EGRU": "state_of_the_union_egru", "LSTM": "state_of_the_union_lstm"}
 LOOKS = 5  # at the validation words, over a training
 
 
-def read(name, config, recipe, texts, looks=LOOKS):
+def read(name, config, recipe, texts):
     """Train a word model; returns it and what was seen on the way."""
     what = config, recipe, texts.learnt, texts.held_out
-    file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=looks))
-    return read_text(*what, looks=looks, checkpoint=file)
+    file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=LOOKS))
+    return read_text(*what, looks=LOOKS, checkpoint=file)
 
 
 def tried(name, rate):
-    """Validation perplexity after a trial with a rate."""
-    recipe = replace(recipes[name], lr=rate, seed=seeds[0], epochs=trial_epochs)
-    _, history = read(name, text_models[name], recipe, texts, looks=1)
+    """Validation perplexity after a training with a rate, infinite if it diverges."""
+    recipe = replace(recipes[name], lr=rate, seed=seeds[0])
+    try:
+        _, history = read(name, text_models[name], recipe, texts)
+    except FloatingPointError:
+        return np.inf
     return history[-1]["perplexity"]
 
 
 @cache
 def rate_of(name):
-    """The learning rate that is best for a network in a trial on validation words."""
+    """The learning rate that is best for a network on validation words."""
     return find_rate(base_rates, partial(tried, name)).rate
 
 
