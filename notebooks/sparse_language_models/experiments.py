@@ -598,7 +598,7 @@ def share_of(name, plan):
     base = bases[name][0]
 
     def trial(share):
-        _, model = thinned(base, plan, share, seeds[0], variant_words)
+        _, model = thinned(base, plan, share, seeds[0], finetune_words)
         words = base.texts.held_out[:TRIAL_WORDS]
         return evaluate(model, words, carry_state=carry_state).perplexity
 
