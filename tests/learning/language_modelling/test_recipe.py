@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eventbook.learning.language_modelling import RELEASED, LanguageTraining, rate, windows
+from eventbook.learning.language_modelling import RELEASED, LanguageTraining, course, rate, windows
 from eventbook.learning.language_modelling.recipe import LEAST
 
 
@@ -34,6 +34,26 @@ def test_rates():
     recipe = LanguageTraining(lr=2.0, warmup=0.1, decay_from=0.5, final_rate=0.1)
     assert [rate(recipe, share) for share in (0.0, 0.05, 0.1, 0.5)] == pytest.approx([0, 1, 2, 2])
     assert [rate(recipe, share) for share in (0.75, 1.0)] == pytest.approx([1.1, 0.2])
+
+
+@pytest.mark.parametrize("epochs", [0.3, 1.0, 2.5, 3.0])
+def test_the_course_of_a_run_is_its_epochs_windows_and_goes_on_anywhere(epochs):
+    recipe = LanguageTraining(epochs=epochs, window=20, warmup=0.3)
+    run = list(course(recipe, 333))
+    total = round(333 * epochs)
+    done = np.cumsum([0, *(window.length for window in run)])
+    assert done[-1] == total
+    assert [window.epoch * 333 + window.first for window in run] == list(done[:-1])
+    for number in {window.epoch for window in run}:
+        planned = dict(windows(recipe, number, 333))
+        own = [window for window in run if window.epoch == number]
+        assert all(window.length == planned[window.first] for window in own[:-1])
+        assert own[-1].length <= planned[own[-1].first]
+    rates = [rate(recipe, at / total) * w.length / 20 for at, w in zip(done, run, strict=False)]
+    assert [window.rate for window in run] == rates
+    for at in (1, len(run) // 2, len(run) - 1):
+        assert list(course(recipe, 333, done[at])) == run[at:]
+    assert list(course(recipe, 333, total)) == []
 
 
 def test_the_published_recipes():

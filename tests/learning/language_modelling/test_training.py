@@ -1,5 +1,6 @@
 """Training of language models: an independent loop, interruption, averages, terms, and refusals."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +214,22 @@ def test_the_activity_term_pulls_to_its_target():
     train_language_model(free, text(800), replace(RECIPE, epochs=10))
     assert activity[0.02] < 0.15 < activity[0.5]
     assert activity[0.02] < evaluate(free, text(800)).mean_activity
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_its_step(tmp_path: Path):
+    model, steps, before = built(), iter(range(100)), {}
+
+    def spoil() -> None:
+        if next(steps) == 4:
+            before.update({name: w.detach().clone() for name, w in model.named_parameters()})
+            model.bias.register_hook(lambda grad: grad * math.inf)
+
+    for clip in (0.0, 0.5):
+        with pytest.raises(
+            FloatingPointError, match="gradient must be finite, got a norm of (inf|nan) at step"
+        ):
+            train_language_model(model, text(800), replace(RECIPE, clip=clip), after_step=spoil)
+        assert all(torch.equal(w, before[name]) for name, w in model.named_parameters())
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path):

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.learning.checkpoints import digest, read_checkpoint, shapes, write_checkpoint
-from eventbook.learning.language_modelling.recipe import LanguageTraining, rate, windows
+from eventbook.learning.language_modelling.recipe import LanguageTraining, course, total_steps
 from eventbook.models.egru import EGRUState
 from eventbook.models.egru.regularisation import activity_target
 from eventbook.models.language_model import LanguageModel, carried_as_released, detached
@@ -82,7 +83,8 @@ def train_language_model(
     TypeError
         If tokens are no integers, or `watch` returns no dict.
     FloatingPointError
-        If the loss is not finite; names the step. The step is not taken, and the last checkpoint stays.
+        If the loss or its gradient is not finite; names the step, which is not taken. The last checkpoint
+        stays.
     """
     whole(looks, "looks", 1)
     whole(save_every, "save_every", 1)
@@ -131,7 +133,7 @@ class _Run:
     def __init__(self, model: LanguageModel, text: Tensor, recipe: LanguageTraining) -> None:
         self.model, self.text, self.recipe = model, text, recipe
         self.per_epoch = text.shape[1] - 1  # predicted words of a piece
-        self.total = max(1, round(recipe.epochs * self.per_epoch))
+        self.total = total_steps(recipe, self.per_epoch)
         self.optimizer = torch.optim.AdamW(
             model.parameter_groups(recipe.lr, recipe.weight_decay), betas=(recipe.beta1, recipe.beta2)
         )
@@ -140,7 +142,7 @@ class _Run:
         self.loss = self.since = 0.0  # sum of losses, and words, since the last look
         self.carried: Any = None
         self.average: dict[str, Tensor] = {}
-        self._plan(0)
+        self.course = course(recipe, self.per_epoch)
 
     @property
     def finished(self) -> bool:
@@ -148,13 +150,9 @@ class _Run:
 
     def step(self) -> None:
         """One window."""
-        recipe, epoch = self.recipe, self.done // self.per_epoch
-        if self.planned != epoch:
-            self._plan(epoch)
-        first = self.done % self.per_epoch
+        recipe, (epoch, first, length, now) = self.recipe, next(self.course)
         if not first:
             self.carried = None
-        length = min(self.plan[first], self.total - self.done)
         seed = np.random.SeedSequence([recipe.seed, epoch, first]).generate_state(1)[0]
         torch.manual_seed(int(seed))
         here = slice(first, first + length)
@@ -168,9 +166,9 @@ class _Run:
             loss = loss + recipe.activity_strength * torch.stack(terms).sum()
         self.optimizer.zero_grad()
         loss.backward()
-        if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        now = rate(recipe, self.done / self.total) * length / recipe.window
+        norm = clip_grad_norm_(self.model.parameters(), recipe.clip or math.inf)
+        if not norm.isfinite():
+            raise FloatingPointError(f"gradient must be finite, got a norm of {norm} at step {self.steps}")
         for group in self.optimizer.param_groups:
             group["lr"] = now
         self.optimizer.step()
@@ -226,13 +224,10 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("history", "done", "steps", "loss", "since", "average", "averaged"):
             setattr(self, name, state[name])
+        self.course = course(self.recipe, self.per_epoch, self.done)
         kind = EGRUState if self.model.config.cell == "egru" else None
         if state["carried"] is not None:
             self.carried = tuple(kind(*its) if kind else its for its in state["carried"])
-
-    def _plan(self, epoch: int) -> None:
-        self.planned = epoch
-        self.plan = dict(windows(self.recipe, epoch, self.per_epoch))  # length by first step
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
