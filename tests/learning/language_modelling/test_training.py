@@ -225,9 +225,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_its_step(tmp_path: Pa
             model.bias.register_hook(lambda grad: grad * math.inf)
 
     for clip in (0.0, 0.5):
-        with pytest.raises(
-            FloatingPointError, match="gradient must be finite, got a norm of (inf|nan) at step"
-        ):
+        with pytest.raises(FloatingPointError, match=r"gradient must be finite, got a norm of (inf|nan)"):
             train_language_model(model, text(800), replace(RECIPE, clip=clip), after_step=spoil)
         assert all(torch.equal(w, before[name]) for name, w in model.named_parameters())
 
