@@ -70,6 +70,7 @@ def test_the_published_recipes():
     [
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"window": 2.5}, TypeError, "window must be"),
+        ({"window": 4}, ValueError, "window must be >= 5 where windows are random, got 4"),
         ({"epochs": 0}, ValueError, "epochs must be > 0 and finite, got 0"),
         ({"lr": float("nan")}, ValueError, "lr must be > 0 and finite, got nan"),
         ({"clip": -1.0}, ValueError, "clip must be >= 0 and finite, got -1.0"),

@@ -15,6 +15,7 @@ from eventbook.learning.pruning import (
     connection_masks,
     prune,
     rewire,
+    settle,
     sparsities,
 )
 from eventbook.learning.rewiring.deep_r import DeepR
@@ -166,9 +167,10 @@ def test_masks_hold_what_was_pruned_and_an_interrupted_run_goes_on(tmp_path: Pat
     assert not torch.equal(weights(late), weights(whole))
 
 
-def test_a_rewired_model_is_read_back(tmp_path: Path):
+@pytest.mark.parametrize("cell", ["egru", "lstm", "gru"])
+def test_a_rewired_model_learns_and_is_read_back(tmp_path: Path, cell: str):
     def rewired() -> tuple[LanguageModel, DeepR]:
-        model = rewire(built(), 0.5, seed=1)
+        model = rewire(built(cell), 0.5, seed=1)
         return model, DeepR(model, lr=0.05, l1=1e-3)  # type: ignore[arg-type]
 
     model, optimizer = rewired()
@@ -180,6 +182,21 @@ def test_a_rewired_model_is_read_back(tmp_path: Path):
     masks = connection_masks(again)
     assert all(torch.equal(mask, masks[name]) for name, mask in connection_masks(model).items())
     assert torch.equal(weights(again), weights(model))
+    seen = evaluate(model, text())
+    assert seen.loss < evaluate(rewired()[0], text()).loss
+    settle(model)
+    assert evaluate(model, text()).loss == seen.loss
+    assert ConnectionSparsity.of(model).share >= 0.5
+
+
+def test_each_window_of_each_epoch_draws_for_itself():
+    seeds: list[int] = []
+    for seed in (0, 1):
+        train_language_model(
+            built(layer_dropout=0.3), text(), replace(RECIPE, seed=seed),
+            after_step=lambda: seeds.append(torch.initial_seed()),
+        )  # fmt: skip
+    assert len(set(seeds)) == len(seeds) > 30
 
 
 def test_the_mean_of_the_weights_is_what_remains():
@@ -256,7 +273,7 @@ def test_a_pruning_on_the_way_goes_on_with_an_interrupted_run(tmp_path: Path, af
     run(path, again)
     assert torch.equal(weights(again[0]), weights(whole[0]))
     assert again[1].masks.sparsity() == whole[1].masks.sparsity() == pytest.approx(0.8, abs=1e-3)
-    with pytest.raises(ValueError, match="of this along, .* has pruning = GradualPruning, not none"):
+    with pytest.raises(ValueError, match=r"of this along, .* has pruning = GradualPruning, not none"):
         train_language_model(built(), text(), replace(RECIPE, beta1=0.9), checkpoint=path)
 
 

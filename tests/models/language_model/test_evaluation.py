@@ -49,6 +49,9 @@ def test_what_an_egru_spends_is_what_its_runs_say():
     words = torch.from_numpy(tokens.astype(np.int64))[:40].view(4, 10)
     run = model.run(words)
     for at, layer in enumerate(run.layers):
+        after = layer.voltage - (layer.output != 0) * layer.threshold
+        far = (after - layer.threshold).abs() > 1 / CONFIG.surrogate_support
+        assert found.silent_as_released[at] == pytest.approx(float(far.double().mean()))
         assert found.activity[at] == pytest.approx(layer.activity())
         assert found.need[at] == pytest.approx(layer.need_share())
         torch.testing.assert_close(

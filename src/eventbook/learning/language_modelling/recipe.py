@@ -73,6 +73,8 @@ class LanguageTraining:
     def __post_init__(self) -> None:
         for name, least in {"batch_size": 1, "window": 1, "seed": 0}.items():
             whole(getattr(self, name), name, least)
+        if self.random_windows and self.window < LEAST:
+            raise ValueError(f"window must be >= {LEAST} where windows are random, got {self.window}")
         for name in ("epochs", "lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be > 0 and finite, got {getattr(self, name)}")

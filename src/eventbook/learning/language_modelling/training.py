@@ -56,7 +56,7 @@ def train_language_model(
     checkpoint: Path | str | None = None,
     save_every: int = 500,
 ) -> list[dict[str, float]]:
-    """Train a model in place, on whatever device it is.
+    """Train a model in place.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def train_language_model(
     after_step
         Called after every step of the optimiser, as `GradualPruning.step`.
     along
-        What else changes on the way and has to be there when an interrupted run goes on, by name: objects with
+        What else changes on the way and must be there when an interrupted run goes on, by name: objects with
         `state_dict` and `load_state_dict`, as a `GradualPruning`. Their states enter the checkpoint and are
         given back to them before `begin` is called.
     checkpoint

@@ -127,7 +127,7 @@ class GradualPruning:
         return {"steps": self.steps, "masks": self.masks.state_dict(), "plan": self._own_plan()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a run ended; ValueError if the state is of another pruning, and then nothing changed."""
+        """Go on where a run ended; ValueError if the state is of another pruning: then nothing changed."""
         if set(state_dict) != {"steps", "masks", "plan"}:
             found = ", ".join(map(str, state_dict))
             raise ValueError(f"state_dict must have steps, masks and plan, got {found}")
