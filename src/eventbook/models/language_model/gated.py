@@ -113,6 +113,6 @@ class GatedStack(nn.Module):
 
     def silent(self, number: int, batch: int) -> GatedState:
         """The state of a layer before the first word: zeros."""
-        weight: Tensor = self.layers[number].weight_hh_l0
+        weight: Tensor = getattr(self.layers[number], "weight_hh_l0")  # noqa: B009 (mypy knows no name of it)
         h = weight.new_zeros(1, batch, weight.shape[1])
         return (h, h.clone()) if self.cell == "lstm" else h
