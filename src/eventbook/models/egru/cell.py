@@ -25,9 +25,9 @@ Source: Subramoney et al., arXiv:2206.06178, and its released code, of which the
 """  # noqa: E501 (a table)
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ from torch import Generator, Tensor, nn
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.events.egru import GATES, RESETS
 from eventbook.kernels.events.egru_reference import egru_step, triangular
-from eventbook.models.egru.thresholds import FixedThreshold, SigmoidThreshold, Threshold
+from eventbook.models.egru.thresholds import FixedThreshold, SigmoidThreshold, Threshold, fires_always
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,21 @@ class EGRUCell(nn.Module):
         if self.recurrent_bias is None:
             return self.like.new_zeros(3 * self.hidden_size)
         return self.recurrent_bias
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError if the constructor would not take its thresholds."""
+        self.threshold.judge(state_dict, f"{prefix}threshold.")
+        theta = state_dict.get(f"{prefix}threshold.theta")
+        if not isinstance(self.threshold, FixedThreshold) or not isinstance(theta, Tensor):
+            return
+        if self.dynamics.reset == "threshold" and fires_always(theta):
+            raise ValueError(
+                f"{prefix}threshold.theta must not be -inf where the reset is threshold, got -inf"
+            )
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.judge(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def silent(self, batch: int) -> EGRUState:
         """The state of `batch` rows before anything came in."""

@@ -25,7 +25,7 @@ Source: Subramoney et al., arXiv:2206.06178, and its released code, which has ne
 begin from, and cannot be asked what it did.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -137,6 +137,15 @@ class EGRU(nn.Module):
             EGRUCell(below, size, bias, **options)
             for below, size in zip((input_size, *sizes), sizes, strict=False)
         )
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError if a layer could not be what it says."""
+        for number, cell in enumerate(cells_of(self)):
+            cell.judge(state_dict, f"{prefix}cells.{number}.")
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.judge(state_dict, prefix)  # all layers, before the first takes anything
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def num_layers(self) -> int:

@@ -19,6 +19,8 @@ Source: the released code of arXiv:2206.06178, versions 0.1.0 (sigmoid, std sqrt
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,13 @@ class Threshold(nn.Module):
     def forward(self) -> Float[Tensor, "unit"]:
         """theta."""
         raise NotImplementedError
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError if what it stores could make no threshold; here all can."""
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.judge(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         return str(self.size)
@@ -133,7 +142,8 @@ class FixedThreshold(Threshold):
     Raises
     ------
     ValueError
-        If a threshold is something else, or there are not as many as units; names the first.
+        If a threshold is something else, or there are not as many as units; names the first. A state that is
+        loaded is looked at in the same way, before anything is taken from it.
     """
 
     def __init__(self, size: int, value: float | Float[Tensor, "unit"]) -> None:
@@ -142,17 +152,35 @@ class FixedThreshold(Threshold):
         if given.ndim > 1 or (given.ndim == 1 and len(given) != size):
             raise ValueError(f"value must be a number or ({size},), got shape {tuple(given.shape)}")
         theta = given.expand(size).clone()
-        self.always = bool((theta == -math.inf).all())
-        if not self.always:
-            wrong = ~((theta > 0) & (theta < math.inf))
-            if wrong.any():
-                at = int(wrong.int().argmax())
-                raise ValueError(
-                    "threshold must be > 0 and finite, or -inf for all to fire always, "
-                    f"got {float(theta[at])}"
-                )
+        _check_theta(theta, "threshold")
         self.theta: Tensor
         self.register_buffer("theta", theta)
 
+    @property
+    def always(self) -> bool:
+        """Whether all are -inf, so that every unit always fires."""
+        return fires_always(self.theta)
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError unless its numbers are thresholds."""
+        theta = state_dict.get(f"{prefix}theta")
+        if isinstance(theta, Tensor) and theta.shape == self.theta.shape:  # of others torch complains
+            _check_theta(theta.to(self.theta.dtype), f"{prefix}theta")
+
     def forward(self) -> Float[Tensor, "unit"]:
         return self.theta
+
+
+def fires_always(theta: Float[Tensor, "unit"]) -> bool:
+    """Whether all thresholds are -inf."""
+    return bool((theta == -math.inf).all())
+
+
+def _check_theta(theta: Tensor, name: str) -> None:
+    """ValueError that names the first which is neither > 0 and finite nor -inf with all others."""
+    wrong = ~((theta > 0) & (theta < math.inf))
+    if wrong.any() and not fires_always(theta):
+        raise ValueError(
+            f"{name} must be > 0 and finite, or -inf for all to fire always, "
+            f"got {float(theta[wrong.int().argmax()])}"
+        )
