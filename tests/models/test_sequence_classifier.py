@@ -47,6 +47,21 @@ def test_what_stands_in_padding_does_not_matter(cell: str):
     assert torch.equal(model(values, lengths), model(other, lengths))
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("readout", ["end", "mean"])
+def test_nan_in_padding_reaches_no_gradient(cell: str, readout: str):
+    model = built(cell, readout=readout, activity_strength=float(cell == "egru")).train()
+    values, lengths = model.collate(ragged()).inputs
+    other = values.masked_fill((torch.arange(9) >= lengths[:, None])[..., None], float("nan"))
+    found = []
+    for given in (other, values):
+        loss = model(given, lengths).square().sum() + model.penalty()
+        found.append([loss.detach(), *torch.autograd.grad(loss, [p for p in model.parameters()])])
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+        assert b.isfinite().all()
+
+
 def test_collate_keeps_precision_and_lengths():
     batch = built().float().collate(ragged())
     assert batch.values.shape == (3, 9, 3)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.machinery.lengths import check_lengths
+from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 from eventbook.models.decay import matrices_decay
 from eventbook.models.egru import EGRU, LayerRun, at_end, mean_over_time, trace
 from eventbook.models.egru.readout import DECAY
@@ -194,8 +194,8 @@ class SequenceClassifier(nn.Module):
         if isinstance(self.recurrent, EGRU):
             run = self.recurrent.run(values, lengths=lengths)
             y, layers = run.output, run.layers
-        else:  # padding comes last, and changes no output before it
-            y = self.recurrent(values)[0]
+        else:  # padding comes last, and changes no output before it; of gradients it must be no part either
+            y = self.recurrent(without_padding(values, lengths))[0]
         assert isinstance(y, Tensor)
         traces, _ = trace(y, decay=self.decay)
         return SequenceRun(self.scores(READOUTS[self.readout](traces, lengths)), y, layers)

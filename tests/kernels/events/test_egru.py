@@ -92,6 +92,18 @@ def test_outputs_and_all_gradients_equal_autograd_of_the_twin(gate, reset, suppo
             assert float(gradient.abs().max()) > 1e-3, name
 
 
+@pytest.mark.parametrize("function", [ours, twin])
+@pytest.mark.parametrize("behind", [math.nan, math.inf])
+def test_nothing_is_read_behind_the_length_of_a_row(function, behind):
+    arguments, arriving = problem()
+    lengths = torch.tensor([5, 0])
+    expected = with_gradients(function, arguments, arriving, lengths=lengths)
+    arguments[0][0, 5:] = arguments[0][1] = behind
+    found = with_gradients(function, arguments, arriving, lengths=lengths)
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        assert torch.equal(a, b)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_any_shape(data):

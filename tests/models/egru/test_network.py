@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from eventbook.kernels.events.egru import GATES, RESETS
-from eventbook.models.egru import EGRU, EGRUState, SigmoidThreshold, detached
+from eventbook.models.egru import EGRU, EGRUState, SigmoidThreshold, compress, detached, run_layer
 
 F64 = torch.float64
 SIZES = (19, 12)
@@ -204,6 +204,30 @@ def test_padding_changes_nothing(reset, gate, lengths, path):
                 assert relative(part[row : row + 1], whole) <= 1e-14
 
 
+@pytest.mark.parametrize("path", ["event", "dense", "auto"])
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("behind", [math.nan, math.inf, 7.0])
+def test_what_stands_in_padding_is_part_of_nothing(path, events, compressed, behind):
+    """Outputs, states, counts and all gradients, to the bit those of zeros there."""
+    model = network(path=path, event_input=events)
+    if compressed:
+        model = compress(
+            model, {f"cells.{n}.recurrent_kernel": torch.rand(u, 3 * u) < 0.4 for n, u in enumerate(SIZES)}
+        )
+    x, state = inputs()
+    lengths = torch.tensor([4, 0, 9])
+    padding = torch.arange(9) >= lengths[:, None]
+    clean, dirty = x.masked_fill(padding[..., None], 0), x.masked_fill(padding[..., None], behind)
+    found, expected = (gradients(model, lambda x, s: model(x, s, lengths), v, state) for v in (dirty, clean))
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        assert torch.equal(a, b)
+        assert b.isfinite().all()
+    assert expected[1][0].abs().max() > 1e-4
+    counts = [[layer.input_counts for layer in model.run(v, state, lengths).layers] for v in (dirty, clean)]
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(*counts, strict=True))
+
+
 @pytest.mark.parametrize("path", ["event", "dense"])
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("cut", [0, 1, 4, 9])
@@ -258,8 +282,7 @@ def test_a_run_says_what_each_layer_did():
         spoken = layer.output != 0
         sent = sum(int(spoken[row, : n - 1].sum()) for row, n in enumerate(lengths.tolist()))
         assert layer.operations().multiply_accumulates == 3 * units * sent
-        read = int((x != 0).sum()) if below.shape[2] == 5 else int((below != 0).sum())
-        assert layer.input_operations().multiply_accumulates == 3 * units * read
+        assert layer.input_operations().multiply_accumulates == 3 * units * int((below != 0).sum())
         assert layer.activity() == float(spoken[steps].double().mean())
         below = layer.output
     dense = network().run(inputs()[0])
@@ -421,11 +444,9 @@ def test_bad_calls_are_refused(change, error, complaint):
 
 
 def test_kernels_run_on_the_cpu_and_say_so():
-    model = network().to("meta")
-    x, state = inputs()
-    with pytest.raises(ValueError, match="must be on the CPU"):
-        model(
-            x.to("meta"),
-            tuple(EGRUState(*(p.to("meta") for p in its)) for its in state),
-            torch.tensor([1, 2, 3]),
-        )
+    """Shapes without memory pass among themselves; lengths, which packed sequences have on the CPU, go along."""
+    model, (x, state), lengths = network().to("meta"), inputs(), torch.tensor([1, 2, 3])
+    shapes = tuple(EGRUState(*(p.to("meta") for p in its)) for its in state)
+    assert model(x.to("meta"), shapes, lengths)[0].shape == (3, 9, 12)
+    with pytest.raises(ValueError, match="must be on the CPU, where the kernels run, got meta"):
+        run_layer(model.cells[0], x.to("meta"), shapes[0], lengths)

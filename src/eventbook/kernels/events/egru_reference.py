@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eventbook.kernels.machinery.lengths import without_padding
+
 
 class TriangularEvent(torch.autograd.Function):
     """1 where the distance to the threshold is positive or NaN, else 0; the derivative is a triangle."""
@@ -97,8 +99,10 @@ def egru_reference(
 ) -> tuple[Float[Tensor, "batch time unit"], Float[Tensor, "batch time unit"], Float[Tensor, "batch unit"]]:
     """Outputs, states before the reset, and the carried state after the last step of each row.
 
-    What lies behind the length of a row is 0 in both sequences.
+    What lies behind the length of a row is 0 in both sequences, and of the projection it is not looked at.
     """
+    if lengths is not None:
+        projection = without_padding(projection, lengths)
     weights, outputs, states = (recurrent, recurrent_bias, threshold), [], []
     for t, p in enumerate(projection.unbind(1)):
         y, c, h = egru_step(p, *weights, carry, output, reset=reset, reset_gate=reset_gate, event=event)

@@ -1,6 +1,7 @@
-"""Lengths of padded rows: how many elements of each are no padding."""
+"""Lengths of padded rows: how many elements of each are no padding, and rows without what stands there."""
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -17,3 +18,14 @@ def check_lengths(lengths: Tensor, time: int, least: int = 0) -> None:
     if bad.any():
         row = int(bad.int().argmax())
         raise ValueError(f"lengths[{row}] must be in {least}..{time} (time), got {int(lengths[row])}")
+
+
+def without_padding(
+    values: Float[Tensor, "batch time channel"], lengths: Int[Tensor, "batch"]
+) -> Float[Tensor, "batch time channel"]:
+    """The values, 0 behind the length of each row whatever stood there; no gradient goes there.
+
+    A product with a weight or a gradient of 0 would not do: 0 times NaN or inf is NaN.
+    """
+    here = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    return torch.where(here[..., None], values, 0)

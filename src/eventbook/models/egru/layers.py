@@ -127,7 +127,9 @@ def run_layer(
     cell
         Weights and options.
     input, state, lengths
-        (batch, time, input_size), the state to begin from, and steps of each row that are no padding.
+        (batch, time, input_size), the state to begin from, and steps of each row that are no padding. Behind
+        them the input must be numbers, best 0 (`without_padding`): gradients of weights multiply them by 0,
+        and what is not 0 is read as an event.
     path
         "auto", "dense" or "event".
     events, need

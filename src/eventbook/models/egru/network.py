@@ -35,7 +35,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.machinery.lengths import check_lengths
+from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 from eventbook.models.egru.cell import EGRUCell, EGRUState, check_dtype
 from eventbook.models.egru.layers import PATHS, LayerRun, run_layer
 from eventbook.models.egru.thresholds import SigmoidThreshold, Threshold
@@ -173,7 +173,8 @@ class EGRU(nn.Module):
         state
             What an earlier call returned; silence if not given.
         lengths
-            Steps of each sequence that are no padding, (batch,) integers; 0 leaves the state as it was.
+            Steps of each sequence that are no padding, (batch,) integers; 0 leaves the state as it was. What
+            stands behind them does not matter, NaN included, to results, gradients or counts.
 
         Returns
         -------
@@ -235,6 +236,8 @@ class EGRU(nn.Module):
             if lengths.ndim != 1 or len(lengths) != batch:
                 raise ValueError(f"lengths must be (batch,) = ({batch},), got {tuple(lengths.shape)}")
             check_lengths(lengths, time)
+            lengths = lengths.to(x.device)  # those of a packed sequence are on the CPU wherever it is
+            x = without_padding(x, lengths)
         begin = self._states(state, batch)
         runs: list[LayerRun] = []
         for number, cell in enumerate(cells_of(self)):
