@@ -444,7 +444,7 @@ def test_bad_calls_are_refused(change, error, complaint):
 
 
 def test_kernels_run_on_the_cpu_and_say_so():
-    """Shapes without memory pass among themselves; lengths, which packed sequences have on the CPU, go along."""
+    """Shapes without memory pass among themselves, and lengths, which may be on the CPU, go along."""
     model, (x, state), lengths = network().to("meta"), inputs(), torch.tensor([1, 2, 3])
     shapes = tuple(EGRUState(*(p.to("meta") for p in its)) for its in state)
     assert model(x.to("meta"), shapes, lengths)[0].shape == (3, 9, 12)

@@ -193,12 +193,9 @@ class EGRUCell(nn.Module):
 
     def check_state(self, state: EGRUState, batch: int, name: str) -> None:
         """ValueError or TypeError if it is not of this cell and batch."""
-        if not isinstance(state, tuple) or len(state) != 2:
-            raise TypeError(f"{name} must be an EGRUState of carry and output, got {type(state).__name__}")
+        check_parts(state, name)
         expected, dtype = (batch, self.hidden_size), self.like.dtype
         for part, tensor in zip(EGRUState._fields, state, strict=True):
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"{name}.{part} must be a tensor, got {type(tensor).__name__}")
             if tuple(tensor.shape) != expected:
                 raise ValueError(
                     f"{name}.{part} must be (batch, hidden_size) = {expected}, got {tuple(tensor.shape)}"
@@ -243,6 +240,15 @@ class EGRUCell(nn.Module):
     def extra_repr(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in vars(self.dynamics).items())
         return f"{self.input_size}, {self.hidden_size}, bias={self.bias is not None}, {options}"
+
+
+def check_parts(state: Any, name: str) -> None:
+    """TypeError unless it is two tensors, carry and output."""
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise TypeError(f"{name} must be an EGRUState of carry and output, got {type(state).__name__}")
+    for part, tensor in zip(EGRUState._fields, state, strict=True):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}.{part} must be a tensor, got {type(tensor).__name__}")
 
 
 def check_dtype(input: Tensor, weights: Tensor) -> None:

@@ -36,7 +36,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.lengths import check_lengths, without_padding
-from eventbook.models.egru.cell import EGRUCell, EGRUState, check_dtype
+from eventbook.models.egru.cell import EGRUCell, EGRUState, check_dtype, check_parts
 from eventbook.models.egru.layers import PATHS, LayerRun, run_layer
 from eventbook.models.egru.thresholds import SigmoidThreshold, Threshold
 
@@ -209,6 +209,8 @@ class EGRU(nn.Module):
         if input.ndim == 2:
             if lengths is not None:
                 raise ValueError("lengths must not be given for a single sequence, which has no padding")
+            if state is not None:
+                check_states(state, self.num_layers)
             batched = None if state is None else _each(state, lambda x: x.unsqueeze(0))
             run = self._run(input.unsqueeze(0), batched, None, ("batch", "time"))
             return run._replace(output=run.output.squeeze(0), state=_each(run.state, lambda x: x.squeeze(0)))
@@ -255,9 +257,7 @@ class EGRU(nn.Module):
     def _states(self, state: Sequence[EGRUState] | None, batch: int) -> list[EGRUState]:
         if state is None:
             return [cell.silent(batch) for cell in cells_of(self)]
-        _check_kind(state)
-        if len(state) != len(self.cells):
-            raise ValueError(f"state must have {len(self.cells)} members, one a layer, got {len(state)}")
+        check_states(state, len(self.cells))
         for number, (cell, its) in enumerate(zip(cells_of(self), state, strict=True)):
             cell.check_state(its, batch, f"state[{number}]")
         return [EGRUState(*its) for its in state]
@@ -280,10 +280,22 @@ def cells_of(model: EGRU) -> list[EGRUCell]:
     return [cell for cell in model.cells if isinstance(cell, EGRUCell)]
 
 
-def _check_kind(state: Any) -> None:
-    """TypeError if it is something else: a tensor, as torch.nn.GRU has it, or the state of one layer."""
+def check_states(state: Any, layers: int) -> None:
+    """Look at the state of a network, whatever its shapes.
+
+    Raises
+    ------
+    TypeError
+        If it is something else: a tensor, as torch.nn.GRU has it, or the state of one layer.
+    ValueError
+        If it has not a member for each layer.
+    """
     if not isinstance(state, list | tuple) or isinstance(state, EGRUState):
         raise TypeError(f"state must be an EGRUState for each layer, got {type(state).__name__}")
+    if len(state) != layers:
+        raise ValueError(f"state must have {layers} members, one a layer, got {len(state)}")
+    for number, its in enumerate(state):
+        check_parts(its, f"state[{number}]")
 
 
 def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
@@ -299,7 +311,6 @@ def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]
 
 def _each(state: Sequence[EGRUState], change: Callable[[Tensor], Tensor]) -> tuple[EGRUState, ...]:
     """The state of a single sequence with its batch axis, or without."""
-    _check_kind(state)
     return tuple(EGRUState(*(change(x) for x in its)) for its in state)
 
 
