@@ -149,6 +149,8 @@ def test_the_term_is_of_the_batch_that_was_called_last_and_only_in_training():
         (lambda: built().collate([]), ValueError, "streams must be at least one, got none"),
         (lambda: built().collate([np.ones((0, 3))]), ValueError, r"streams\[0\] must be .* got \(0, 3\)"),
         (lambda: built().collate([np.ones((2, 3)), np.ones((2, 2))]), ValueError, r"streams\[1\] must be"),
+        (lambda: built()([[1.0]], torch.tensor([1])), TypeError, "values must be a tensor, got list"),
+        (lambda: built()(torch.ones(2, 5, 3), [1, 2]), TypeError, "lengths must be a tensor, got list"),
         (lambda: built()(torch.ones(2, 5, 2), torch.tensor([1, 2])), ValueError, "n_inputs 3, got"),
         (lambda: built()(torch.ones(2, 5, 3).double(), torch.tensor([1, 6])), ValueError, "lengths"),
         (lambda: built()(torch.ones(2, 5, 3).double(), torch.tensor([0, 5])), ValueError, "lengths"),

@@ -174,7 +174,7 @@ class SequenceClassifier(nn.Module):
         ValueError
             If shapes do not fit or a length is not in 1..time; names the first.
         TypeError
-            If dtypes are not those of the weights, or lengths are no integers.
+            If something is no tensor, dtypes are not those of the weights, or lengths are no integers.
         """
         run = self.run(values, lengths)
         self._last = run.layers if self.training else ()
@@ -182,6 +182,9 @@ class SequenceClassifier(nn.Module):
 
     def run(self, values: Float[Tensor, "batch time input"], lengths: Int[Tensor, "batch"]) -> SequenceRun:
         """As a call, with what each layer did."""
+        for name, given in (("values", values), ("lengths", lengths)):
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
         if values.ndim != 3 or values.shape[2] != self.n_inputs:
             raise ValueError(
                 f"values must be (batch, time, n_inputs) with n_inputs {self.n_inputs}, "

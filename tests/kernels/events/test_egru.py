@@ -627,7 +627,7 @@ def test_bad_options_are_refused():
             egru_sequence(*arguments, lengths=torch.tensor(lengths))
     with pytest.raises(ValueError, match="surrogate_support must be > 0, got 0"):
         egru_sequence(*arguments, surrogate_support=0)
-    with pytest.raises(ValueError, match="surrogate_dampening must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="surrogate_dampening must be >= 0 and finite, got -1"):
         egru_sequence(*arguments, surrogate_dampening=-1)
     with pytest.raises(ValueError, match="threads must be >= 1, got 0"):
         egru_sequence(*arguments, threads=0)

@@ -21,6 +21,8 @@ def test_the_first_that_is_out_of_range_is_named(bad, complaint):
 def test_numbers_that_are_no_integers_are_refused():
     with pytest.raises(TypeError, match="lengths must be int64 or int32, got float32"):
         check_lengths(torch.ones(2), 5)
+    with pytest.raises(TypeError, match="lengths must be a tensor, got list"):
+        check_lengths([1, 2], 5)
 
 
 def test_what_stands_behind_a_length_is_gone_and_gets_no_gradient():

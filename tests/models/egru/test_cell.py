@@ -11,6 +11,7 @@ from torch import nn
 
 from eventbook.kernels.events.egru import GATES, RESETS
 from eventbook.models.egru import (
+    BetaThreshold,
     Dynamics,
     EGRUCell,
     EGRUState,
@@ -176,7 +177,8 @@ def test_weights_come_back_from_a_state_dict():
         ({"reset_gate": "both"}, ValueError, "reset_gate must be one of after, before, got 'both'"),
         ({"surrogate_support": 0.0}, ValueError, "surrogate_support must be > 0, got 0.0"),
         ({"surrogate_support": math.nan}, ValueError, "surrogate_support must be > 0, got nan"),
-        ({"surrogate_dampening": -0.1}, ValueError, "surrogate_dampening must be >= 0, got -0.1"),
+        ({"surrogate_dampening": -0.1}, ValueError, "dampening must be >= 0 and finite, got -0.1"),
+        ({"surrogate_dampening": math.inf}, ValueError, "dampening must be >= 0 and finite, got inf"),
         ({"threshold": -0.5}, ValueError, "threshold must be > 0 and finite, or -inf .* got -0.5"),
         ({"threshold": 0.0}, ValueError, "threshold must be > 0 and finite, or -inf .* got 0.0"),
         ({"threshold": -math.inf}, ValueError, "reset must not be threshold where the threshold is -inf"),
@@ -184,6 +186,13 @@ def test_weights_come_back_from_a_state_dict():
         ({"threshold": lambda size, generator: FixedThreshold(2, 1.0)}, ValueError, "7 thresholds.*, got 2"),
         ({"units": 0}, ValueError, "hidden_size must be >= 1, got 0"),
         ({"inputs": 1.5}, TypeError, "input_size must be a whole number, got 1.5"),
+        ({"units": True}, TypeError, "hidden_size must be a whole number, got True"),
+        ({"threshold": SigmoidThreshold(7)}, TypeError, "like SigmoidThreshold itself, got a Sigm.* already"),
+        ({"threshold": None}, TypeError, "threshold must be a number, or make .* got None"),
+        ({"threshold": "beta"}, TypeError, "threshold must be a number, or make .* got 'beta'"),
+        ({"threshold": BetaThreshold}, TypeError, "alone, .* got BetaThreshold, missing .* 'mean'"),
+        ({"threshold": partial(FixedThreshold, value=1)}, TypeError, "alone, .* unexpected .* 'generator'"),
+        ({"threshold": [0.1, 0.2]}, ValueError, r"value must be a number or \(7,\), got shape \(2,\)"),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(options, error, complaint):
@@ -203,6 +212,13 @@ def test_bad_options_are_refused(options, error, complaint):
             lambda x, s: (x, EGRUState(s.carry, s.output[:, :3])),
             ValueError,
             r"state.output must be \(batch, hidden_size\) = \(3, 7\), got \(3, 3\)",
+        ),
+        (lambda x, s: (x.tolist(), s), TypeError, "input must be a tensor, got list"),
+        (lambda x, s: (x.to("meta"), s), ValueError, "input must be on the device of the weights, cpu, got"),
+        (
+            lambda x, s: (x, s._replace(output=s.output.to("meta"))),
+            ValueError,
+            "state.output must be on the device of the weights, cpu, got meta",
         ),
         (lambda x, s: (x, s.carry), TypeError, "state must be an EGRUState of carry and output, got Tensor"),
         (lambda x, s: (x, EGRUState(s.carry, None)), TypeError, "state.output must be a tensor, got None"),

@@ -264,6 +264,13 @@ def test_connections_are_dropped_for_a_whole_call(path):
     assert torch.equal(run_layer(cell, x, state, path=path).output, dropped.output)
 
 
+@pytest.mark.parametrize("path", ["Dense", "", None])
+def test_a_path_that_is_none_is_refused(path):
+    cell, x, state, _ = problem()
+    with pytest.raises(ValueError, match=f"path must be one of auto, dense, event, got {path!r}"):
+        run_layer(cell, x, state, path=path)
+
+
 def test_auto_takes_one_of_the_two_and_its_bits(monkeypatch):
     cell, x, state, lengths = problem()
     asked = []

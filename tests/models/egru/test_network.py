@@ -1,5 +1,6 @@
 """The network called like torch.nn.GRU: layouts, lengths, packed sequences, carried states, reports."""
 
+import copy
 import math
 from functools import partial
 
@@ -405,6 +406,8 @@ def test_it_learns_to_remember():
         ({"hidden": ()}, ValueError, "hidden_size must have a layer at least, got none"),
         ({"hidden": (4, 0)}, ValueError, r"hidden_size\[1\] must be >= 1, got 0"),
         ({"hidden": (4, 5), "num_layers": 3}, ValueError, "num_layers must be 2, one for each .* got 3"),
+        ({"hidden": True}, TypeError, "hidden_size must be a whole number, got True"),
+        ({"hidden": 4, "num_layers": True}, TypeError, "num_layers must be a whole number, got True"),
         ({"num_layers": 0, "hidden": 4}, ValueError, "num_layers must be >= 1, got 0"),
     ],
 )
@@ -414,11 +417,44 @@ def test_bad_options_are_refused(options, error, complaint):
 
 
 @pytest.mark.parametrize(
+    "name, value, error, complaint",
+    [
+        ("path", "Dense", ValueError, "path must be one of auto, dense, event, got 'Dense'"),
+        ("dropout_over", "typo", ValueError, "dropout_over must be one of step, sequence, got 'typo'"),
+        ("dropout", 1.5, ValueError, "dropout must be in 0..1, below 1, got 1.5"),
+        ("drop_connect", math.nan, ValueError, "drop_connect must be in 0..1, below 1, got nan"),
+        ("threads", 0, ValueError, "threads must be >= 1, got 0"),
+        ("threads", True, TypeError, "threads must be a whole number, got True"),
+    ],
+)
+def test_what_may_be_changed_is_looked_at_whenever_it_is(name, value, error, complaint):
+    model = network()
+    before = getattr(model, name)
+    with pytest.raises(error, match=complaint):
+        setattr(model, name, value)
+    assert getattr(model, name) == before
+    twin = copy.deepcopy(model)
+    twin.path, twin.threads, twin.dropout, twin.dropout_over = "dense", 2, 0.5, "sequence"
+    assert (twin.path, twin.threads, twin.dropout, twin.dropout_over) == ("dense", 2, 0.5, "sequence")
+    assert twin.run(inputs()[0]).layers[0].path == "dense"
+
+
+@pytest.mark.parametrize(
     "change, error, complaint",
     [
         (lambda x, s: (x[..., :4], s), ValueError, r"with input_size 5, got \(3, 9, 4\)"),
         (lambda x, s: (x[None], s), ValueError, r"input must be \(batch, time, input_size\) or \(time, inp"),
         (lambda x, s: (x.float(), s), TypeError, "input must have the dtype of the weights, tor"),
+        (lambda x, s: (x.tolist(), s), TypeError, "input must be a tensor, got list"),
+        (lambda x, s: (x.numpy(), s), TypeError, "input must be a tensor, got ndarray"),
+        (lambda x, s: (x, s, [9, 9, 9]), TypeError, "lengths must be a tensor, got list"),
+        (lambda x, s: (x.to("meta"), s), ValueError, "input must be on the device of the weights, cpu, got"),
+        (
+            lambda x, s: (x, (EGRUState(s[0].carry.to("meta"), s[0].output), s[1])),
+            ValueError,
+            r"state\[0\].carry must be on the device of the weights, cpu, got meta",
+        ),
+        (lambda x, s: (x[0], (s[0], None)), TypeError, r"state\[1\] must be an EGRUState of .* got NoneType"),
         (lambda x, s: (x, s[:1]), ValueError, "state must have 2 members, one a layer, got 1"),
         (lambda x, s: (x, s[0]), TypeError, "state must be an EGRUState for each layer, got EGRUState"),
         (lambda x, s: (x, s[0].carry), TypeError, "state must be an EGRUState for each layer, got Tensor"),

@@ -124,6 +124,8 @@ def test_a_fixed_threshold_is_what_it_was_given():
         (lambda: FixedThreshold(2, math.nan), ValueError, "threshold must be > 0 .* got nan"),
         (lambda: FixedThreshold(2, [0.1, -math.inf]), ValueError, "or -inf for all.*, got -inf"),
         (lambda: FixedThreshold(2, torch.ones(3)), ValueError, r"value must be a number or \(2,\), got"),
+        (lambda: FixedThreshold(2, "high"), TypeError, r"value must be a number or \(2,\) .* got 'high'"),
+        (lambda: FixedThreshold(2, None), TypeError, r"value must be a number or \(2,\) numbers, got None"),
         (lambda: FixedThreshold(0, 0.1), ValueError, "size must be >= 1, got 0"),
         (lambda: BetaThreshold(2, 0.0), ValueError, "mean must be between 0 and 1, got 0.0"),
         (lambda: BetaThreshold(2, -0.2465), ValueError, "mean must be between 0 and 1, got -0.2465"),

@@ -6,10 +6,12 @@ from torch import Tensor
 
 
 def check_lengths(lengths: Tensor, time: int, least: int = 0) -> None:
-    """ValueError that names the first length which is not in least..time; TypeError if they are no integers.
+    """ValueError that names the first length not in least..time; TypeError if it is no tensor of integers.
 
     While torch.compile traces, values are not looked at: a graph has no place to raise from.
     """
+    if not isinstance(lengths, Tensor):
+        raise TypeError(f"lengths must be a tensor, got {type(lengths).__name__}")
     if lengths.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"lengths must be int64 or int32, got {str(lengths.dtype).removeprefix('torch.')}")
     if torch.compiler.is_compiling() or lengths.is_meta:

@@ -24,6 +24,7 @@ is torch.nn.GRUCell.
 Source: Subramoney et al., arXiv:2206.06178, and its released code, of which the default is the form.
 """  # noqa: E501 (a table)
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.events.egru import GATES, RESETS
+from eventbook.kernels.events.egru import check_form
 from eventbook.kernels.events.egru_reference import egru_step, triangular
 from eventbook.models.egru.thresholds import FixedThreshold, SigmoidThreshold, Threshold, fires_always
 
@@ -55,7 +56,7 @@ class Dynamics:
         beta > 0; inf for no window, so that gradients pass where units fired and nowhere else. A larger beta
         is a narrower window.
     surrogate_dampening
-        gamma >= 0.
+        gamma >= 0, finite.
 
     Raises
     ------
@@ -69,14 +70,7 @@ class Dynamics:
     surrogate_dampening: float = 0.7
 
     def __post_init__(self) -> None:
-        words = ("reset", self.reset, RESETS), ("reset_gate", self.reset_gate, GATES)
-        for name, word, known in words:
-            if word not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
-        if not self.surrogate_support > 0:
-            raise ValueError(f"surrogate_support must be > 0, got {self.surrogate_support}")
-        if not 0 <= self.surrogate_dampening < math.inf:
-            raise ValueError(f"surrogate_dampening must be >= 0, got {self.surrogate_dampening}")
+        check_form(self.reset, self.reset_gate, self.surrogate_support, self.surrogate_dampening)
 
     def event(self, distance: Tensor) -> Tensor:
         """[distance > 0], differentiable through the surrogate."""
@@ -119,7 +113,7 @@ class EGRUCell(nn.Module):
         If a size is not positive, a word is none of those named, a number is out of range, or a threshold of
         -inf would be taken from the state.
     TypeError
-        If a size is no whole number, or `threshold` makes something else.
+        If a size is no whole number, or `threshold` is no number and makes no thresholds.
 
     Examples
     --------
@@ -144,8 +138,8 @@ class EGRUCell(nn.Module):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        self.input_size = whole(input_size, "input_size", 1)
-        self.hidden_size = whole(hidden_size, "hidden_size", 1)
+        self.input_size = positive(input_size, "input_size")
+        self.hidden_size = positive(hidden_size, "hidden_size")
         self.dynamics = Dynamics(reset, reset_gate, surrogate_support, surrogate_dampening)
         self.kernel = nn.Parameter(gate_blocks(input_size, hidden_size, generator))
         self.recurrent_kernel = nn.Parameter(gate_blocks(hidden_size, hidden_size, generator))
@@ -194,7 +188,7 @@ class EGRUCell(nn.Module):
     def check_state(self, state: EGRUState, batch: int, name: str) -> None:
         """ValueError or TypeError if it is not of this cell and batch."""
         check_parts(state, name)
-        expected, dtype = (batch, self.hidden_size), self.like.dtype
+        expected, dtype, device = (batch, self.hidden_size), self.like.dtype, self.like.device
         for part, tensor in zip(EGRUState._fields, state, strict=True):
             if tuple(tensor.shape) != expected:
                 raise ValueError(
@@ -203,6 +197,10 @@ class EGRUCell(nn.Module):
             if tensor.dtype != dtype:
                 raise TypeError(
                     f"{name}.{part} must have the dtype of the weights, {dtype}, got {tensor.dtype}"
+                )
+            if tensor.device != device:
+                raise ValueError(
+                    f"{name}.{part} must be on the device of the weights, {device}, got {tensor.device}"
                 )
 
     def forward(self, input: Float[Tensor, "batch input_size"], state: EGRUState | None = None) -> EGRUState:
@@ -218,15 +216,16 @@ class EGRUCell(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit.
+            If shapes do not fit, or devices differ.
         TypeError
-            If dtypes differ.
+            If something is no tensor, or dtypes differ.
         """
+        check_tensor(input, "input")
         if input.ndim != 2 or input.shape[1] != self.input_size:
             raise ValueError(
                 f"input must be (batch, input_size) = (batch, {self.input_size}), got {tuple(input.shape)}"
             )
-        check_dtype(input, self.like)
+        check_input(input, self.like)
         if state is None:
             state = self.silent(len(input))
         self.check_state(state, len(input), "state")
@@ -247,14 +246,28 @@ def check_parts(state: Any, name: str) -> None:
     if not isinstance(state, tuple) or len(state) != 2:
         raise TypeError(f"{name} must be an EGRUState of carry and output, got {type(state).__name__}")
     for part, tensor in zip(EGRUState._fields, state, strict=True):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}.{part} must be a tensor, got {type(tensor).__name__}")
+        check_tensor(tensor, f"{name}.{part}")
 
 
-def check_dtype(input: Tensor, weights: Tensor) -> None:
-    """TypeError if an input is of another dtype than the weights."""
+def check_tensor(value: Any, name: str) -> None:
+    """TypeError if it is none: a list, an array."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+
+
+def check_input(input: Tensor, weights: Tensor) -> None:
+    """TypeError if an input is of another dtype than the weights, ValueError if it is elsewhere."""
     if input.dtype != weights.dtype:
         raise TypeError(f"input must have the dtype of the weights, {weights.dtype}, got {input.dtype}")
+    if input.device != weights.device:
+        raise ValueError(f"input must be on the device of the weights, {weights.device}, got {input.device}")
+
+
+def positive(value: Any, name: str) -> int:
+    """A size or count; True is none, though Python could count with it."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value}")
+    return whole(value, name, 1)
 
 
 def gate_blocks(sources: int, units: int, generator: Generator | None) -> Float[Tensor, "source three_units"]:
@@ -269,8 +282,24 @@ def gate_blocks(sources: int, units: int, generator: Generator | None) -> Float[
 def _threshold(
     threshold: float | Callable[..., Threshold], units: int, generator: Generator | None
 ) -> Threshold:
+    if isinstance(threshold, Threshold):
+        kind = type(threshold).__name__
+        raise TypeError(f"threshold must make thresholds, like {kind} itself, got a {kind} already made")
     if not callable(threshold):
-        return FixedThreshold(units, threshold)
+        try:
+            return FixedThreshold(units, threshold)
+        except TypeError:
+            raise TypeError(
+                f"threshold must be a number, or make thresholds like SigmoidThreshold, got {threshold!r}"
+            ) from None
+    try:
+        inspect.signature(threshold).bind(units, generator=generator)
+    except (TypeError, ValueError) as complaint:
+        name = getattr(threshold, "__name__", type(threshold).__name__)
+        raise TypeError(
+            "threshold must be callable with a number of units and generator= alone, like "
+            f"partial(BetaThreshold, mean=0.2), got {name}, {complaint}"
+        ) from None
     made = threshold(units, generator=generator)
     if not isinstance(made, Threshold):
         raise TypeError(f"threshold must make a Threshold, got {type(made).__name__}")

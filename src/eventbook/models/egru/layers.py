@@ -131,7 +131,7 @@ def run_layer(
         them the input must be numbers, best 0 (`without_padding`): gradients of weights multiply them by 0,
         and what is not 0 is read as an event.
     path
-        "auto", "dense" or "event".
+        "auto", "dense" or "event"; ValueError if it is none of them.
     events, need
         Whether the input is events, mostly zeros, to be read as such; where its gradient is wanted.
     drop_connect
@@ -139,6 +139,8 @@ def run_layer(
     threads
         Of the kernels, over the batch.
     """
+    if path not in PATHS:
+        raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
     theta = cell.threshold()
     dynamics, bias = cell.dynamics, cell.recurrent_bias_or_zeros()
     if path == "auto":

@@ -34,13 +34,14 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.lengths import check_lengths, without_padding
-from eventbook.models.egru.cell import EGRUCell, EGRUState, check_dtype, check_parts
+from eventbook.models.egru.cell import EGRUCell, EGRUState, check_input, check_parts, check_tensor, positive
 from eventbook.models.egru.layers import PATHS, LayerRun, run_layer
 from eventbook.models.egru.thresholds import SigmoidThreshold, Threshold
 
 DROPOUTS = ("step", "sequence")
+WORDS = {"dropout_over": DROPOUTS, "path": PATHS}
+CHANCES = ("dropout", "drop_connect")
 
 
 class NetworkRun(NamedTuple):
@@ -67,11 +68,13 @@ class EGRU(nn.Module):
     event_input
         Whether the input is mostly zeros: only rows of other numbers are then read.
     path
-        "event", "dense" or "auto", see `eventbook.models.egru.layers`; may be changed at any time.
+        "event", "dense" or "auto", see `eventbook.models.egru.layers`.
     threads
         Of the kernels, over the batch.
     generator
         Source of the initial weights; torch's own if not given. Masks of dropout come from torch's own.
+
+    `path`, `threads` and what is said of dropout may be changed at any time; they are looked at as here.
 
     Raises
     ------
@@ -115,19 +118,10 @@ class EGRU(nn.Module):
     ) -> None:
         super().__init__()
         sizes = _sizes(hidden_size, num_layers)
-        for name, word, known in (("dropout_over", dropout_over, DROPOUTS), ("path", path, PATHS)):
-            if word not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
-        for name, chance in (("dropout", dropout), ("drop_connect", drop_connect)):
-            if not 0 <= chance < 1:
-                raise ValueError(f"{name} must be in 0..1, below 1, got {chance}")
-        self.input_size, self.hidden_sizes, self.batch_first = (
-            whole(input_size, "input_size", 1),
-            sizes,
-            batch_first,
-        )
+        self.input_size, self.hidden_sizes = positive(input_size, "input_size"), sizes
+        self.batch_first = batch_first
         self.dropout, self.dropout_over, self.drop_connect = dropout, dropout_over, drop_connect
-        self.event_input, self.path, self.threads = event_input, path, whole(threads, "threads", 1)
+        self.event_input, self.path, self.threads = event_input, path, threads
         options: dict[str, Any] = {
             "threshold": threshold, "reset": reset, "reset_gate": reset_gate,
             "surrogate_support": surrogate_support, "surrogate_dampening": surrogate_dampening,
@@ -137,6 +131,15 @@ class EGRU(nn.Module):
             EGRUCell(below, size, bias, **options)
             for below, size in zip((input_size, *sizes), sizes, strict=False)
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in WORDS and value not in WORDS[name]:
+            raise ValueError(f"{name} must be one of {', '.join(WORDS[name])}, got {value!r}")
+        if name in CHANCES and not 0 <= value < 1:
+            raise ValueError(f"{name} must be in 0..1, below 1, got {value}")
+        if name == "threads":
+            value = positive(value, name)
+        super().__setattr__(name, value)
 
     def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         """Before a state is loaded: ValueError if a layer could not be what it says."""
@@ -185,9 +188,10 @@ class EGRU(nn.Module):
         ------
         ValueError
             If shapes do not fit, a length is not in 0..time (names the first), lengths come beside a packed
-            sequence or for a single one, or the state is not of this network.
+            sequence or for a single one, the state is not of this network, or something is elsewhere than
+            the weights.
         TypeError
-            If dtypes are not those of the weights, or lengths are no integers.
+            If something is no tensor, dtypes are not those of the weights, or lengths are no integers.
         """
         run = self.run(input, state, lengths)
         return run.output, run.state
@@ -205,6 +209,7 @@ class EGRU(nn.Module):
             padded, steps = pad_packed_sequence(input, batch_first=True)
             run = self._run(padded, state, steps, ("batch", "time"))
             return run._replace(output=_packed_like(input, run.output, steps))
+        check_tensor(input, "input")
         axes = ("batch", "time") if self.batch_first else ("time", "batch")
         if input.ndim == 2:
             if lengths is not None:
@@ -233,8 +238,9 @@ class EGRU(nn.Module):
                 f"input must be ({', '.join(axes)}, input_size) with input_size {self.input_size}, "
                 f"got {given}"
             )
-        check_dtype(x, cells_of(self)[0].like)
+        check_input(x, cells_of(self)[0].like)
         if lengths is not None:
+            check_tensor(lengths, "lengths")
             if lengths.ndim != 1 or len(lengths) != batch:
                 raise ValueError(f"lengths must be (batch,) = ({batch},), got {tuple(lengths.shape)}")
             check_lengths(lengths, time)
@@ -300,8 +306,8 @@ def check_states(state: Any, layers: int) -> None:
 
 def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
     if not isinstance(hidden_size, Sequence):
-        return (whole(hidden_size, "hidden_size", 1),) * whole(num_layers, "num_layers", 1)
-    sizes = tuple(whole(size, f"hidden_size[{at}]", 1) for at, size in enumerate(hidden_size))
+        return (positive(hidden_size, "hidden_size"),) * positive(num_layers, "num_layers")
+    sizes = tuple(positive(size, f"hidden_size[{at}]") for at, size in enumerate(hidden_size))
     if not sizes:
         raise ValueError("hidden_size must have a layer at least, got none")
     if num_layers not in (1, len(sizes)):

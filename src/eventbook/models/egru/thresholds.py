@@ -144,11 +144,16 @@ class FixedThreshold(Threshold):
     ValueError
         If a threshold is something else, or there are not as many as units; names the first. A state that is
         loaded is looked at in the same way, before anything is taken from it.
+    TypeError
+        If it is no number or numbers.
     """
 
     def __init__(self, size: int, value: float | Float[Tensor, "unit"]) -> None:
         super().__init__(size)
-        given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+        try:
+            given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+        except (TypeError, ValueError, RuntimeError):  # which of them depends on the value
+            raise TypeError(f"value must be a number or ({size},) numbers, got {value!r}") from None
         if given.ndim > 1 or (given.ndim == 1 and len(given) != size):
             raise ValueError(f"value must be a number or ({size},), got shape {tuple(given.shape)}")
         theta = given.expand(size).clone()
