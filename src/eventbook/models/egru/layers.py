@@ -144,7 +144,7 @@ def run_layer(
     theta = cell.threshold()
     dynamics, bias = cell.dynamics, cell.recurrent_bias_or_zeros()
     if path == "auto":
-        path = _cheaper(cell, input, state, lengths, theta)
+        path = _cheaper(cell, input, state, lengths, theta, threads)
     if path == "dense":
         recurrent = functional.dropout(cell.recurrent_kernel, drop_connect, training=drop_connect > 0)
         y, c, h = egru_reference(
@@ -193,7 +193,7 @@ def _probe(
     lengths: Tensor | None,
     theta: Tensor,
 ) -> tuple[float, float]:
-    """Activity and share of need in the last of a few first steps."""
+    """Activity and share of need in the last of a few first steps, where there is no padding."""
     few = None if lengths is None else lengths.clamp(max=PROBE)
     begin = cell.project(input[:, :PROBE])
     run = egru_sequence(
@@ -201,8 +201,17 @@ def _probe(
         **vars(cell.dynamics),
     )  # fmt: skip
     late = slice(begin.shape[1] // 2, None)  # states begin at 0, where little is said
-    need = egru_need(run.state[:, late], theta, cell.dynamics.surrogate_support)
-    return float((run.output[:, late] != 0).double().mean()), float(need.double().mean())
+    spoke = run.output != 0
+    need = egru_need(run.state, theta, cell.dynamics.surrogate_support)
+    if few is None:
+        return float(spoke[:, late].double().mean()), float(need[:, late].double().mean())
+    steps = torch.arange(begin.shape[1]) < few[:, None]
+    at_last = steps.clone()
+    at_last[:, : late.start] = False
+    steps = at_last if at_last.any() else steps  # of short rows all
+    if not steps.any():
+        return 0.0, 0.0
+    return float(spoke[steps].double().mean()), float(need[steps].double().mean())
 
 
 def _cheaper(
@@ -211,6 +220,7 @@ def _cheaper(
     state: EGRUState,
     lengths: Tensor | None,
     theta: Tensor,
+    threads: int,
 ) -> str:
     """Which path to take: kernels run on the CPU in single or double precision only."""
     if not input.is_cpu or input.dtype not in FLOATING:
@@ -220,5 +230,9 @@ def _cheaper(
     if isinstance(cell, CompressedCell):  # nothing was measured for what is left of its weights
         return "event"
     training = torch.is_grad_enabled() and cell.recurrent_kernel.requires_grad
-    costs = measure_paths(len(input), cell.hidden_size, training)
-    return choose_path(costs, *_probe(cell, input, state, lengths, theta))
+    costs = measure_paths(
+        len(input), cell.hidden_size, training, reset_gate=cell.dynamics.reset_gate, dtype=input.dtype,
+        threads=threads,
+    )  # fmt: skip
+    filled = 1.0 if lengths is None else int(lengths.sum()) / (len(input) * input.shape[1])
+    return choose_path(costs, *_probe(cell, input, state, lengths, theta), filled)
