@@ -192,7 +192,7 @@ class SequenceClassifier(nn.Module):
             )
         if tuple(lengths.shape) != (len(values),):
             raise ValueError(f"lengths must be (batch,) = ({len(values)},), got {tuple(lengths.shape)}")
-        check_lengths(lengths, values.shape[1], 1)
+        lengths = check_lengths(lengths, values.shape[1], 1)
         layers: tuple[LayerRun, ...] = ()
         if isinstance(self.recurrent, EGRU):
             run = self.recurrent.run(values, lengths=lengths)

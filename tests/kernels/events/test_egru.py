@@ -104,6 +104,14 @@ def test_nothing_is_read_behind_the_length_of_a_row(function, behind):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("function", [ours, twin])
+@pytest.mark.parametrize("bad", [-1, 13])
+def test_kernels_and_twin_look_at_lengths(function, bad):
+    arguments, _ = problem()
+    with pytest.raises(ValueError, match=rf"lengths\[1\] must be in 0..12 \(time\), got {bad}"):
+        function(arguments, lengths=torch.tensor([3, bad]))
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_any_shape(data):

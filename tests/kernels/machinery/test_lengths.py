@@ -6,6 +6,22 @@ import torch
 from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("bad", [-1, 6, 99])
+def test_a_compiled_graph_looks_at_lengths_when_it_runs(bad, dynamic):
+    def ends(values, lengths):
+        lengths = check_lengths(lengths, values.shape[1], 1)
+        return (values * (torch.arange(values.shape[1]) < lengths[:, None])).sum()
+
+    compiled = torch.compile(ends, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    values, good = torch.ones(2, 5), torch.tensor([5, 1])
+    assert compiled(values, good) == ends(values, good) == 6
+    for function in (ends, compiled):
+        with pytest.raises(ValueError, match=rf"lengths\[1\] must be in 1..5 \(time\), got {bad}"):
+            function(values, torch.tensor([5, bad]))
+    assert compiled(values, good) == 6
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_lengths_within_the_time_pass(dtype):
     check_lengths(torch.tensor([0, 3, 5], dtype=dtype), 5)

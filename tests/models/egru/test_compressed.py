@@ -149,15 +149,15 @@ def test_copies_states_and_graphs():
         (
             "recurrent_kernel_indices",
             lambda t: t[1:],
-            r"_values must be \(\d+,\) like the stored weights, got",
+            r"_values must be \(\d+,\) like the indices of the .* got",
         ),
-        ("recurrent_kernel_indices", lambda t: t[None], r"_values must be \(\d+,\) like the stored"),
+        ("recurrent_kernel_indices", lambda t: t[None], r"_indices must be \(stored,\), got \(1, "),
         (
             "recurrent_kernel_values",
             lambda t: t.tolist(),
             "recurrent_kernel_values must be a tensor, got list",
         ),
-        ("kernel_values", lambda t: t[1:], r"kernel_values must be \(\d+,\) like the stored weights, got"),
+        ("kernel_values", lambda t: t[1:], r"kernel_values must be \(\d+,\) like the indices of the .* got"),
         ("kernel_indptr", lambda t: t.double(), "kernel_indptr and indices must be integers, got floats"),
     ],
 )

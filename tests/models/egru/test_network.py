@@ -363,6 +363,16 @@ def test_torch_compiles_the_whole_of_it(path, gate):
     agree(found, gradients(model, lambda x, s: model(x, s, lengths), x, state), 1e-14)
 
 
+@pytest.mark.parametrize("path", ["event", "dense"])
+@pytest.mark.parametrize("bad", [-1, 99])
+def test_a_compiled_network_refuses_lengths_as_any_other(path, bad):
+    model, (x, state) = network(path=path), inputs(time=4)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for call in (model, compiled):
+        with pytest.raises(ValueError, match=rf"lengths\[2\] must be in 0..4 \(time\), got {bad}"):
+            call(x, state, torch.tensor([4, 1, bad]))
+
+
 def test_threads_and_precisions():
     x, state = inputs(batch=5)
     one, two = network(), network(threads=2)

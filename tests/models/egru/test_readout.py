@@ -79,6 +79,16 @@ def test_what_stands_in_padding_does_not_matter(read, behind):
     assert not gradient[1, 2:].any()
 
 
+@pytest.mark.parametrize("read", [at_end, mean_over_time])
+def test_a_compiled_readout_looks_at_lengths(read):
+    compiled = torch.compile(read, backend="aot_eager", fullgraph=True)
+    values = torch.randn(2, 4, 3)
+    assert torch.equal(compiled(values, torch.tensor([4, 2])), read(values, torch.tensor([4, 2])))
+    for bad in (0, -1, 5):
+        with pytest.raises(ValueError, match=rf"lengths\[1\] must be in 1..4 .* got {bad}"):
+            compiled(values, torch.tensor([4, bad]))
+
+
 @pytest.mark.parametrize(
     "call, error, complaint",
     [

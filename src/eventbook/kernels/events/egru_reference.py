@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eventbook.kernels.machinery.lengths import without_padding
+from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 
 
 class TriangularEvent(torch.autograd.Function):
@@ -100,8 +100,10 @@ def egru_reference(
     """Outputs, states before the reset, and the carried state after the last step of each row.
 
     What lies behind the length of a row is 0 in both sequences, and of the projection it is not looked at.
+    Shapes and dtypes are for torch to check, lengths are looked at as by the kernels.
     """
     if lengths is not None:
+        lengths = check_lengths(lengths, projection.shape[1])
         projection = without_padding(projection, lengths)
     weights, outputs, states = (recurrent, recurrent_bias, threshold), [], []
     for t, p in enumerate(projection.unbind(1)):

@@ -117,10 +117,12 @@ class CompressedCell(EGRUCell):
                     f"{prefix}{name}_indptr must be {tuple(own.shape)} like the sources, "
                     f"got {tuple(indptr.shape)}"
                 )
-            if indices.ndim != 1 or values.shape != indices.shape:
+            if indices.ndim != 1:
+                raise ValueError(f"{prefix}{name}_indices must be (stored,), got {tuple(indices.shape)}")
+            if values.shape != indices.shape:
                 raise ValueError(
-                    f"{prefix}{name}_values must be ({indices.numel()},) like the stored weights, "
-                    f"got {tuple(values.shape)}"
+                    f"{prefix}{name}_values must be {tuple(indices.shape)} like the indices of the stored "
+                    f"weights, got {tuple(values.shape)}"
                 )
             if indptr.is_floating_point() or indices.is_floating_point():
                 raise ValueError(f"{prefix}{name}_indptr and indices must be integers, got floats")

@@ -243,8 +243,7 @@ class EGRU(nn.Module):
             check_tensor(lengths, "lengths")
             if lengths.ndim != 1 or len(lengths) != batch:
                 raise ValueError(f"lengths must be (batch,) = ({batch},), got {tuple(lengths.shape)}")
-            check_lengths(lengths, time)
-            lengths = lengths.to(x.device)  # those of a packed sequence are on the CPU wherever it is
+            lengths = check_lengths(lengths, time).to(x.device)  # of a packed sequence: on the CPU
             x = without_padding(x, lengths)
         begin = self._states(state, batch)
         runs: list[LayerRun] = []

@@ -93,5 +93,4 @@ def _lengths(values: Tensor, lengths: Tensor | None) -> Tensor:
     sizes = axes(values=(values, "batch time unit"), lengths=(lengths, "batch"))
     if lengths is None:
         lengths = torch.full((sizes["batch"],), sizes["time"])
-    check_lengths(lengths, sizes["time"], 1)
-    return lengths.to(torch.int64)
+    return check_lengths(lengths, sizes["time"], 1).to(torch.int64)
