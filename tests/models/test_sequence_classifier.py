@@ -145,6 +145,7 @@ def test_the_term_is_of_the_batch_that_was_called_last_and_only_in_training():
         (lambda: built(activity_target=2.0), ValueError, "activity_target must be a share"),
         (lambda: built(activity_strength=-1.0), ValueError, "activity_strength must be >= 0 and finite"),
         (lambda: built("gru", reset="value"), TypeError, "reset must not be given with a cell of gru"),
+        (lambda: built(dtype=torch.float64), TypeError, "dtype must not be given, a model is moved by its"),
         (lambda: built("gru", activity_strength=1.0), TypeError, "activity_strength must not be given with"),
         (lambda: built().collate([]), ValueError, "streams must be at least one, got none"),
         (lambda: built().collate([np.ones((0, 3))]), ValueError, r"streams\[0\] must be .* got \(0, 3\)"),

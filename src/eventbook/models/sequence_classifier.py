@@ -82,7 +82,7 @@ class SequenceClassifier(nn.Module):
     ValueError
         If a size is not positive, a word is none of those named, or a number is out of range.
     TypeError
-        If a size is no whole number, or options come with another cell.
+        If a size is no whole number, options come with another cell, or one is a device or dtype.
 
     Examples
     --------
@@ -123,6 +123,9 @@ class SequenceClassifier(nn.Module):
         if cell != "egru" and (options or activity_strength):
             given = ", ".join(options) or "activity_strength"
             raise TypeError(f"{given} must not be given with a cell of {cell}, which has no events")
+        for name in ("device", "dtype"):  # of one part alone would not do
+            if name in options:
+                raise TypeError(f"{name} must not be given, a model is moved by its method to, got {name}")
         self.n_inputs, self.cell, self.readout, self.decay = n_inputs, cell, readout, decay
         self.activity_target, self.activity_strength = activity_target, activity_strength
         self.recurrent: EGRU | nn.GRU | nn.LSTM

@@ -104,6 +104,17 @@ def test_a_need_that_is_too_small_would_be_noticed():
     assert relative(found[1][0], expected[1][0]) > 1e-2
 
 
+def test_it_can_be_made_where_it_will_live():
+    model = EGRU(5, SIZES, generator=seeded(), dtype=F64, device="cpu")
+    rounded = EGRU(5, SIZES, generator=seeded())
+    assert {p.dtype for p in model.parameters()} == {F64}
+    assert all(
+        torch.equal(p.float(), q) for p, q in zip(model.parameters(), rounded.parameters(), strict=True)
+    )
+    assert not torch.equal(model.cells[1].kernel, rounded.cells[1].kernel.double())
+    assert EGRU(5, SIZES, threshold=0.2, device="meta").cells[1].threshold().is_meta
+
+
 def test_a_single_layer_and_equal_layers():
     deep = EGRU(5, 8, 3, threshold=0.1, generator=seeded())
     assert deep.hidden_sizes == (8, 8, 8)

@@ -37,7 +37,14 @@ from torch import Generator, Tensor, nn
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.events.egru import check_form
 from eventbook.kernels.events.egru_reference import egru_step, triangular
-from eventbook.models.egru.thresholds import FixedThreshold, SigmoidThreshold, Threshold, fires_always
+from eventbook.models.egru.thresholds import (
+    FixedThreshold,
+    SigmoidThreshold,
+    Threshold,
+    fires_always,
+    normal_numbers,
+    placed,
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,12 @@ class EGRUCell(nn.Module):
         See `Dynamics`.
     generator
         Source of the initial weights; torch's own if not given.
+    device, dtype
+        Of the weights, as in modules of torch. They are drawn where the generator is, in double precision, so
+        that the same numbers are drawn for all.
+
+    As torch.nn.GRUCell it takes a batch or a single input. What it carries is not one vector `hx`, which is
+    both there, but an `EGRUState` of h and y, called `state`; and it returns that, not the output alone.
 
     Raises
     ------
@@ -113,7 +126,8 @@ class EGRUCell(nn.Module):
         If a size is not positive, a word is none of those named, a number is out of range, or a threshold of
         -inf would be taken from the state.
     TypeError
-        If a size is no whole number, or `threshold` is no number and makes no thresholds.
+        If a size is no whole number, `threshold` is no number and makes no thresholds, or the dtype is none
+        of floating numbers.
 
     Examples
     --------
@@ -136,16 +150,21 @@ class EGRUCell(nn.Module):
         surrogate_support: float = 1.0,
         surrogate_dampening: float = 0.7,
         generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"dtype must be one of floating numbers, got {dtype}")
+        home: dict[str, Any] = {"device": device, "dtype": dtype}
         self.input_size = positive(input_size, "input_size")
         self.hidden_size = positive(hidden_size, "hidden_size")
         self.dynamics = Dynamics(reset, reset_gate, surrogate_support, surrogate_dampening)
-        self.kernel = nn.Parameter(gate_blocks(input_size, hidden_size, generator))
-        self.recurrent_kernel = nn.Parameter(gate_blocks(hidden_size, hidden_size, generator))
-        self.bias = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
-        self.recurrent_bias = nn.Parameter(torch.zeros(3 * hidden_size)) if bias else None
-        self.threshold = _threshold(threshold, hidden_size, generator)
+        self.kernel = nn.Parameter(gate_blocks(input_size, hidden_size, generator, **home))
+        self.recurrent_kernel = nn.Parameter(gate_blocks(hidden_size, hidden_size, generator, **home))
+        self.bias = nn.Parameter(torch.zeros(3 * hidden_size, **home)) if bias else None
+        self.recurrent_bias = nn.Parameter(torch.zeros(3 * hidden_size, **home)) if bias else None
+        self.threshold = _threshold(threshold, hidden_size, generator, device, dtype)
         if reset == "threshold" and isinstance(self.threshold, FixedThreshold) and self.threshold.always:
             raise ValueError("reset must not be threshold where the threshold is -inf, got 'threshold'")
 
@@ -185,15 +204,15 @@ class EGRUCell(nn.Module):
         zeros = self.like.new_zeros(batch, self.hidden_size)
         return EGRUState(zeros, zeros.clone())
 
-    def check_state(self, state: EGRUState, batch: int, name: str) -> None:
-        """ValueError or TypeError if it is not of this cell and batch."""
+    def check_state(self, state: EGRUState, batch: int | None, name: str) -> None:
+        """ValueError or TypeError if it is not of this cell and batch; None for one without a batch axis."""
         check_parts(state, name)
-        expected, dtype, device = (batch, self.hidden_size), self.like.dtype, self.like.device
+        expected = (self.hidden_size,) if batch is None else (batch, self.hidden_size)
+        dtype, device = self.like.dtype, self.like.device
         for part, tensor in zip(EGRUState._fields, state, strict=True):
             if tuple(tensor.shape) != expected:
-                raise ValueError(
-                    f"{name}.{part} must be (batch, hidden_size) = {expected}, got {tuple(tensor.shape)}"
-                )
+                axes = "(hidden_size,)" if batch is None else "(batch, hidden_size)"
+                raise ValueError(f"{name}.{part} must be {axes} = {expected}, got {tuple(tensor.shape)}")
             if tensor.dtype != dtype:
                 raise TypeError(
                     f"{name}.{part} must have the dtype of the weights, {dtype}, got {tensor.dtype}"
@@ -203,15 +222,15 @@ class EGRUCell(nn.Module):
                     f"{name}.{part} must be on the device of the weights, {device}, got {tensor.device}"
                 )
 
-    def forward(self, input: Float[Tensor, "batch input_size"], state: EGRUState | None = None) -> EGRUState:
+    def forward(self, input: Float[Tensor, "*batch input_size"], state: EGRUState | None = None) -> EGRUState:
         """The state after one step; its `output` is y_t.
 
         Parameters
         ----------
         input
-            x_t, (batch, input_size).
+            x_t, (batch, input_size) or (input_size,).
         state
-            What an earlier step returned; silence if not given.
+            What an earlier step returned, (batch, hidden_size) or (hidden_size,) each; silence if not given.
 
         Raises
         ------
@@ -221,9 +240,15 @@ class EGRUCell(nn.Module):
             If something is no tensor, or dtypes differ.
         """
         check_tensor(input, "input")
+        if input.shape == (self.input_size,):
+            if state is not None:
+                self.check_state(state, None, "state")
+                state = EGRUState(*(part.unsqueeze(0) for part in state))
+            return EGRUState(*(part.squeeze(0) for part in self.forward(input.unsqueeze(0), state)))
         if input.ndim != 2 or input.shape[1] != self.input_size:
             raise ValueError(
-                f"input must be (batch, input_size) = (batch, {self.input_size}), got {tuple(input.shape)}"
+                f"input must be (batch, input_size) = (batch, {self.input_size}) or ({self.input_size},), "
+                f"got {tuple(input.shape)}"
             )
         check_input(input, self.like)
         if state is None:
@@ -270,39 +295,49 @@ def positive(value: Any, name: str) -> int:
     return whole(value, name, 1)
 
 
-def gate_blocks(sources: int, units: int, generator: Generator | None) -> Float[Tensor, "source three_units"]:
+def gate_blocks(
+    sources: int, units: int, generator: Generator | None, device: Any = None, dtype: Any = None
+) -> Float[Tensor, "source three_units"]:
     """Weights of three gates side by side, each Xavier normal: variance 2 / (sources + units).
 
     Drawn in double precision, so that networks of either precision begin at the same weights.
     """
-    normal = torch.randn(sources, 3 * units, dtype=torch.float64, generator=generator)
-    return (normal * math.sqrt(2 / (sources + units))).to(torch.get_default_dtype())
+    normal = normal_numbers(sources, 3 * units, generator=generator)
+    return placed(normal * math.sqrt(2 / (sources + units)), device, dtype)
 
 
 def _threshold(
-    threshold: float | Callable[..., Threshold], units: int, generator: Generator | None
+    threshold: float | Callable[..., Threshold],
+    units: int,
+    generator: Generator | None,
+    device: Any,
+    dtype: torch.dtype | None,
 ) -> Threshold:
     if isinstance(threshold, Threshold):
         kind = type(threshold).__name__
         raise TypeError(f"threshold must make thresholds, like {kind} itself, got a {kind} already made")
     if not callable(threshold):
         try:
-            return FixedThreshold(units, threshold)
+            return FixedThreshold(units, threshold, device=device, dtype=dtype)
         except TypeError:
             raise TypeError(
                 f"threshold must be a number, or make thresholds like SigmoidThreshold, got {threshold!r}"
             ) from None
+    options: dict[str, Any] = {"generator": generator}
     try:
-        inspect.signature(threshold).bind(units, generator=generator)
+        known = inspect.signature(threshold)
+        known.bind(units, generator=generator)
     except (TypeError, ValueError) as complaint:
         name = getattr(threshold, "__name__", type(threshold).__name__)
         raise TypeError(
             "threshold must be callable with a number of units and generator= alone, like "
             f"partial(BetaThreshold, mean=0.2), got {name}, {complaint}"
         ) from None
-    made = threshold(units, generator=generator)
+    if {"device", "dtype"} <= known.parameters.keys():  # to be drawn at full precision
+        options |= {"device": device, "dtype": dtype}
+    made = threshold(units, **options)
     if not isinstance(made, Threshold):
         raise TypeError(f"threshold must make a Threshold, got {type(made).__name__}")
     if made.size != units:
         raise ValueError(f"threshold must make {units} thresholds, one a unit, got {made.size}")
-    return made
+    return made.to(device=device, dtype=dtype)

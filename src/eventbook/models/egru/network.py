@@ -10,9 +10,10 @@ r"""Layers of the event-based GRU one upon another, called like torch.nn.GRU.
 | h, y | of each layer after the last step | (batch, hidden_size) each | `state`: an `EGRUState` a layer |
 | - | steps of each sequence that are no padding | (batch,) | `lengths` |
 
-What differs from torch.nn.GRU: layers may have different sizes; the state is two vectors a layer; lengths can
-be given beside a padded input, in any order, instead of a packed sequence. Only the first layer's input is
-dense (`event_input` says that it is not either).
+What differs from torch.nn.GRU: layers may have different sizes; lengths can be given beside a padded input,
+in any order, instead of a packed sequence; and the state is not one tensor `hx` (layer, batch, hidden_size)
+but `state`, a tuple of an `EGRUState` a layer, for a unit's h and y are two numbers (`state_from_gru` makes
+it of the former). Only the first layer's input is dense (`event_input` says that it is not either).
 
 Three ways to leave something out in training: `dropout` between layers, anew at every step or, with
 `dropout_over="sequence"`, one mask for all steps; `drop_connect` on recurrent weights, one mask for a call.
@@ -73,6 +74,8 @@ class EGRU(nn.Module):
         Of the kernels, over the batch.
     generator
         Source of the initial weights; torch's own if not given. Masks of dropout come from torch's own.
+    device, dtype
+        Of the weights, as in torch.nn.GRU.
 
     `path`, `threads` and what is said of dropout may be changed at any time; they are looked at as here.
 
@@ -81,7 +84,7 @@ class EGRU(nn.Module):
     ValueError
         If a size is not positive, a word is none of those named, or a number is out of range.
     TypeError
-        If a size is no whole number.
+        If a size is no whole number, or otherwise as `EGRUCell`.
 
     Examples
     --------
@@ -115,6 +118,8 @@ class EGRU(nn.Module):
         path: str = "event",
         threads: int = 1,
         generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         sizes = _sizes(hidden_size, num_layers)
@@ -125,7 +130,7 @@ class EGRU(nn.Module):
         options: dict[str, Any] = {
             "threshold": threshold, "reset": reset, "reset_gate": reset_gate,
             "surrogate_support": surrogate_support, "surrogate_dampening": surrogate_dampening,
-            "generator": generator,
+            "generator": generator, "device": device, "dtype": dtype,
         }  # fmt: skip
         self.cells = nn.ModuleList(
             EGRUCell(below, size, bias, **options)

@@ -30,6 +30,19 @@ from torch import Generator, Tensor, nn
 from eventbook.kernels.encoders.arguments import whole
 
 
+def normal_numbers(*shape: int, generator: Generator | None) -> Tensor:
+    """N(0, 1) in double precision, drawn where the generator is."""
+    where = None if generator is None else generator.device
+    return torch.randn(shape, dtype=torch.float64, generator=generator, device=where)
+
+
+def placed(values: Tensor, device: Any, dtype: torch.dtype | None) -> Tensor:
+    """The values of a device and dtype, by default of torch's own."""
+    return values.to(
+        torch.get_default_device() if device is None else device, dtype or torch.get_default_dtype()
+    )
+
+
 class Threshold(nn.Module):
     """What all of them are: a module that, called, gives (size,) thresholds."""
 
@@ -65,6 +78,8 @@ class SigmoidThreshold(Threshold):
         False to keep theta as drawn.
     generator
         Source of a; torch's own if not given.
+    device, dtype
+        Of a, as in modules of torch.
 
     Raises
     ------
@@ -80,14 +95,16 @@ class SigmoidThreshold(Threshold):
         *,
         trainable: bool = True,
         generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(size)
         if not math.isfinite(mean):
             raise ValueError(f"mean must be finite, got {mean}")
         if not 0 <= std < math.inf:
             raise ValueError(f"std must be >= 0 and finite, got {std}")
-        drawn = mean + std * torch.randn(size, dtype=torch.float64, generator=generator)
-        self.raw = nn.Parameter(drawn.to(torch.get_default_dtype()), requires_grad=trainable)
+        drawn = mean + std * normal_numbers(size, generator=generator)
+        self.raw = nn.Parameter(placed(drawn, device, dtype), requires_grad=trainable)
 
     def forward(self) -> Float[Tensor, "unit"]:
         return torch.sigmoid(self.raw)
@@ -106,6 +123,8 @@ class BetaThreshold(Threshold):
         True to train a; the published language models do not.
     generator
         Source of a; torch's own if not given.
+    device, dtype
+        Of a, as in modules of torch.
 
     Raises
     ------
@@ -114,16 +133,23 @@ class BetaThreshold(Threshold):
     """
 
     def __init__(
-        self, size: int, mean: float, *, trainable: bool = False, generator: Generator | None = None
+        self,
+        size: int,
+        mean: float,
+        *,
+        trainable: bool = False,
+        generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(size)
         if not 0 < mean < 1:
             raise ValueError(f"mean must be between 0 and 1, got {mean}")
         # torch draws no Beta from a generator that is given
-        seed = int(torch.randint(2**62, (), generator=generator))
+        where = "cpu" if generator is None else generator.device
+        seed = int(torch.randint(2**62, (), generator=generator, device=where))
         drawn = np.random.default_rng(seed).beta(3 * mean / (1 - mean), 3, size)
-        raw = torch.from_numpy(drawn).to(torch.get_default_dtype())
-        self.raw = nn.Parameter(raw, requires_grad=trainable)
+        self.raw = nn.Parameter(placed(torch.from_numpy(drawn), device, dtype), requires_grad=trainable)
 
     def forward(self) -> Float[Tensor, "unit"]:
         return self.raw.clamp(0, 1)
@@ -138,6 +164,8 @@ class FixedThreshold(Threshold):
         Units.
     value
         One number for all units, or (size,) numbers, each > 0; or -inf for all, and every unit always fires.
+    device, dtype
+        Of theta, as in modules of torch.
 
     Raises
     ------
@@ -148,10 +176,18 @@ class FixedThreshold(Threshold):
         If it is no number or numbers.
     """
 
-    def __init__(self, size: int, value: float | Float[Tensor, "unit"]) -> None:
+    def __init__(
+        self,
+        size: int,
+        value: float | Float[Tensor, "unit"],
+        *,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(size)
         try:
-            given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+            where = value.device if isinstance(value, Tensor) else "cpu"
+            given = torch.as_tensor(value, dtype=dtype or torch.get_default_dtype(), device=where).detach()
         except (TypeError, ValueError, RuntimeError):  # which of them depends on the value
             raise TypeError(f"value must be a number or ({size},) numbers, got {value!r}") from None
         if given.ndim > 1 or (given.ndim == 1 and len(given) != size):
@@ -159,7 +195,9 @@ class FixedThreshold(Threshold):
         theta = given.expand(size).clone()
         _check_theta(theta, "threshold")
         self.theta: Tensor
-        self.register_buffer("theta", theta)
+        if device is None and isinstance(value, Tensor):
+            device = value.device
+        self.register_buffer("theta", placed(theta, device, dtype))
 
     @property
     def always(self) -> bool:
@@ -177,12 +215,14 @@ class FixedThreshold(Threshold):
 
 
 def fires_always(theta: Float[Tensor, "unit"]) -> bool:
-    """Whether all thresholds are -inf."""
-    return bool((theta == -math.inf).all())
+    """Whether all thresholds are -inf; not where there are no values, on torch's device "meta"."""
+    return not theta.is_meta and bool((theta == -math.inf).all())
 
 
 def _check_theta(theta: Tensor, name: str) -> None:
     """ValueError that names the first which is neither > 0 and finite nor -inf with all others."""
+    if theta.is_meta:
+        return
     wrong = ~((theta > 0) & (theta < math.inf))
     if wrong.any() and not fires_always(theta):
         raise ValueError(
