@@ -62,6 +62,15 @@ def test_nan_in_padding_reaches_no_gradient(cell: str, readout: str):
         assert b.isfinite().all()
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_runs_under_autocast(cell: str):
+    model = built(cell).float()
+    batch = model.collate(ragged())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(*batch.inputs)
+    torch.testing.assert_close(found.float(), model(*batch.inputs), rtol=0.05, atol=0.05)
+
+
 def test_collate_keeps_precision_and_lengths():
     batch = built().float().collate(ragged())
     assert batch.values.shape == (3, 9, 3)

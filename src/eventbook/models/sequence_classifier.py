@@ -201,7 +201,7 @@ class SequenceClassifier(nn.Module):
             run = self.recurrent.run(values, lengths=lengths)
             y, layers = run.output, run.layers
         else:  # padding comes last, and changes no output before it; of gradients it must be no part either
-            y = self.recurrent(without_padding(values, lengths))[0]
+            y = self.recurrent(without_padding(values, lengths))[0].to(values.dtype)  # autocast may round it
         assert isinstance(y, Tensor)
         traces, _ = trace(y, decay=self.decay)
         return SequenceRun(self.scores(READOUTS[self.readout](traces, lengths)), y, layers)

@@ -170,6 +170,17 @@ def test_weights_can_be_made_where_they_will_live(threshold):
     )
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_under_autocast_it_is_the_same_cell(bias):
+    cell, x, state = cell_and_state(dtype=torch.float32, bias=bias)
+    single = EGRUState(*(part[0] for part in state))
+    with torch.autocast("cpu", torch.bfloat16):
+        pairs = [(cell(x, state), cell(x[0], single), cell(x.bfloat16())), (x, x[0], x.bfloat16().float())]
+    expected = cell(pairs[1][0], state), cell(pairs[1][1], single), cell(pairs[1][2])
+    for found, other in zip(pairs[0], expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found, other, strict=True))
+
+
 def test_silence_is_where_a_sequence_begins():
     cell, x, _ = cell_and_state()
     zeros = torch.zeros(3, 7, dtype=F64)

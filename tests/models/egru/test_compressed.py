@@ -114,6 +114,31 @@ def test_dropped_connections_are_among_the_stored():
     assert not torch.equal(some, run_layer(small, x, state).output)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_dense_way_takes_any_precision(dtype, moved):
+    """Compressed before or after: the masked layer of that precision, to the bit, gradients included."""
+    cell, masks, x, state = problem(torch.float32)
+    small = compressed_cell(cell, masks).to(dtype) if moved else compressed_cell(cell.to(dtype), masks)
+    cell, x, state = cell.to(dtype), x.to(dtype), EGRUState(*(part.to(dtype) for part in state))
+    assert small.kernel.dtype == small.kernel_values.dtype == dtype
+    for name in masks:
+        assert torch.equal(getattr(small, name), getattr(cell, name))
+    stored, names = ("kernel_values", "recurrent_kernel_values"), ("kernel", "recurrent_kernel")
+    found, ours, _ = with_gradients(small, x, state, stored, path="dense")
+    expected, gradients, _ = with_gradients(cell, x, state, names, path="dense")
+    for at, name in ((3, "kernel"), (4, "recurrent_kernel")):
+        gradients[at] = gradients[at][masks[name]]
+    for a, b in zip([*found, *ours], [*expected, *gradients], strict=True):
+        assert torch.equal(a, b)
+    assert run_layer(small, x, state, path="auto").path == "dense"
+    with pytest.raises(TypeError, match="must be float32 or float64, got"):
+        run_layer(small, x, state, path="event")
+    small.kernel_indices[0] = 1000
+    with pytest.raises(ValueError, match=r"indices must be in 0..56, got 1000"):
+        run_layer(small, x, state, path="dense")
+
+
 def test_copies_states_and_graphs():
     cell, masks, x, state = problem()
     small = compressed_cell(cell, masks)

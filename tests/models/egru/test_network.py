@@ -378,6 +378,7 @@ def test_torch_compiles_the_whole_of_it(path, gate):
 @pytest.mark.parametrize("bad", [-1, 99])
 def test_a_compiled_network_refuses_lengths_as_any_other(path, bad):
     model, (x, state) = network(path=path), inputs(time=4)
+    torch.compiler.reset()  # of graphs of other tests, which count
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for call in (model, compiled):
         with pytest.raises(ValueError, match=rf"lengths\[2\] must be in 0..4 \(time\), got {bad}"):
@@ -409,6 +410,53 @@ def test_it_learns_to_remember():
         losses.append(float(loss.detach()))
     assert losses[0] > 0.6
     assert sum(losses[-10:]) / 10 < 0.25
+
+
+@pytest.mark.parametrize("path", ["event", "dense", "auto"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_under_autocast_it_is_the_same_network(path, bias, compressed):
+    """To the bit, forward and back, wherever its input and state came from."""
+    model = network(path=path, bias=bias, dtype=torch.float32)
+    if compressed:
+        model = compress(model, {"cells.1.kernel": torch.rand(19, 36, generator=seeded()) < 0.4})
+    x, state = inputs(dtype=torch.float32)
+    rounded = x.bfloat16(), tuple(EGRUState(*(part.bfloat16() for part in its)) for its in state)
+    widened = x.bfloat16().float(), tuple(EGRUState(*(p.float() for p in its)) for its in rounded[1])
+    lengths = torch.tensor([9, 2, 5])
+
+    def automatic(x, s):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (x[0] @ x[0].t()).dtype == torch.bfloat16  # control
+            return model(x, s, lengths)
+
+    def plain(x, s):
+        return model(x, s, lengths)
+
+    found = [gradients(model, automatic, *given_) for given_ in ((x, state), rounded)]
+    expected = [gradients(model, plain, *given_) for given_ in ((x, state), widened)]
+    found, expected = (
+        [tensor for run in runs for part in run for tensor in part] for runs in (found, expected)
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b if a.dtype == b.dtype else b.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        packed = pack_padded_sequence(rounded[0], lengths, batch_first=True, enforce_sorted=False)
+        assert model(packed)[0].data.dtype == torch.float32
+
+
+def test_autocast_excuses_no_other_dtype():
+    model, (x, _) = network(dtype=torch.float32), inputs()
+    complaint = r"input must have the dtype of the weights, torch\.float32, got"
+    with torch.autocast("cpu", torch.bfloat16):
+        for other in (x, x.half(), x.long()):
+            with pytest.raises(TypeError, match=complaint):
+                model(other)
+        torch.compiler.reset()  # of graphs of other tests, which count
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(x.bfloat16())[0], model(x.bfloat16())[0])
+    with pytest.raises(TypeError, match=complaint):
+        model(x.bfloat16())
 
 
 # --- refusals ----------------------------------------------------------------------------------------------

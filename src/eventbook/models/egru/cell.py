@@ -102,6 +102,9 @@ class EGRUState(NamedTuple):
 class EGRUCell(nn.Module):
     """One step at a time, in operations of torch, for any floating dtype and device; see the module.
 
+    Under torch.autocast it computes in the dtype of its weights, to which it brings what autocast made of its
+    input and state: rounding to eight bits would decide who crosses a threshold.
+
     Parameters
     ----------
     input_size, hidden_size, bias
@@ -240,6 +243,9 @@ class EGRUCell(nn.Module):
             If something is no tensor, or dtypes differ.
         """
         check_tensor(input, "input")
+        if under_autocast(input):
+            with torch.autocast(input.device.type, enabled=False):
+                return self.forward(restored(input, self.like), restored(state, self.like))
         if input.shape == (self.input_size,):
             if state is not None:
                 self.check_state(state, None, "state")
@@ -278,6 +284,22 @@ def check_tensor(value: Any, name: str) -> None:
     """TypeError if it is none: a list, an array."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+
+
+def under_autocast(input: Tensor) -> bool:
+    """Whether torch would compute with it in another dtype than it has."""
+    kind = "cpu" if input.is_cpu else input.device.type
+    return kind != "meta" and torch.is_autocast_enabled(kind)
+
+
+def restored(given: Any, weights: Tensor) -> Any:
+    """Tensors that autocast made, also those in a tuple, in the dtype of the weights; all else as it is."""
+    if isinstance(given, EGRUState):
+        return EGRUState(*(restored(part, weights) for part in given))
+    if isinstance(given, list | tuple):
+        return tuple(restored(part, weights) for part in given)
+    made = isinstance(given, Tensor) and given.dtype == torch.get_autocast_dtype(weights.device.type)
+    return given.to(weights.dtype) if made else given
 
 
 def check_input(input: Tensor, weights: Tensor) -> None:

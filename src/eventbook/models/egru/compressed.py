@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from eventbook.kernels.events import CSRBySource
 from eventbook.kernels.events.csr_matrix import prove
+from eventbook.kernels.machinery.tensors import FLOATING
 from eventbook.models.egru.cell import EGRUCell
 
 KERNELS = ("kernel", "recurrent_kernel")
@@ -63,13 +64,14 @@ class CompressedCell(EGRUCell):
         self.bias, self.recurrent_bias, self.threshold = cell.bias, cell.recurrent_bias, cell.threshold
         self._known: dict[str, CSRBySource] = {}
         for name in KERNELS:
-            dense = getattr(cell, name)
-            matrix = CSRBySource.from_dense(dense.detach().cpu(), masks[name].cpu())
+            dense, mask = getattr(cell, name), masks[name].cpu()
+            matrix = CSRBySource.from_dense(mask.float(), mask)  # its values are of any dtype, unlike those
             self.register_buffer(f"{name}_indptr", matrix.indptr.to(dense.device))
             self.register_buffer(f"{name}_indices", matrix.indices.to(dense.device))
-            values = nn.Parameter(matrix.values.to(dense.device), requires_grad=dense.requires_grad)
+            values = dense.detach()[masks[name].to(dense.device)]
+            values = nn.Parameter(values, requires_grad=dense.requires_grad)
             self.register_parameter(f"{name}_values", values)
-            if dense.is_cpu:
+            if dense.is_cpu and dense.dtype in FLOATING:
                 self.rows(name)
         self.train(cell.training)
 
@@ -95,6 +97,8 @@ class CompressedCell(EGRUCell):
         ------
         ValueError
             If its indices were spoilt, or are not on the CPU.
+        TypeError
+            If its values are neither float32 nor float64.
         """
         indptr, indices, values = self._parts(name)
         known = self._known.get(name)
@@ -152,8 +156,10 @@ class CompressedCell(EGRUCell):
 
     def _dense(self, name: str) -> Tensor:
         indptr, indices, values = self._parts(name)
-        if values.is_cpu:
+        if values.is_cpu and values.dtype in FLOATING:
             return self.rows(name).to_dense()
+        if values.is_cpu and not torch.compiler.is_compiling():  # no kernel that would do it
+            prove(indptr, indices, 3 * self.hidden_size)
         sources = len(indptr) - 1
         row = torch.repeat_interleave(torch.arange(sources, device=values.device), indptr.diff())
         dense = values.new_zeros(sources, 3 * self.hidden_size)

@@ -18,6 +18,8 @@ it of the former). Only the first layer's input is dense (`event_input` says tha
 Three ways to leave something out in training: `dropout` between layers, anew at every step or, with
 `dropout_over="sequence"`, one mask for all steps; `drop_connect` on recurrent weights, one mask for a call.
 
+Under torch.autocast a network computes in the dtype of its weights, see `EGRUCell`.
+
 The default way through a layer, "event", makes the same bits wherever the same instructions run. "auto" looks
 at the activity of the first steps and at what was measured on this machine, so that the rounding of its
 results is the machine's and the moment's.
@@ -36,7 +38,16 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from eventbook.kernels.machinery.lengths import check_lengths, without_padding
-from eventbook.models.egru.cell import EGRUCell, EGRUState, check_input, check_parts, check_tensor, positive
+from eventbook.models.egru.cell import (
+    EGRUCell,
+    EGRUState,
+    check_input,
+    check_parts,
+    check_tensor,
+    positive,
+    restored,
+    under_autocast,
+)
 from eventbook.models.egru.layers import PATHS, LayerRun, run_layer
 from eventbook.models.egru.thresholds import SigmoidThreshold, Threshold
 
@@ -243,7 +254,11 @@ class EGRU(nn.Module):
                 f"input must be ({', '.join(axes)}, input_size) with input_size {self.input_size}, "
                 f"got {given}"
             )
-        check_input(x, cells_of(self)[0].like)
+        like = cells_of(self)[0].like
+        if under_autocast(x):  # kernels have no other precision, and thresholds need the one of the weights
+            with torch.autocast(x.device.type, enabled=False):
+                return self._run(restored(x, like), restored(state, like), lengths, axes)
+        check_input(x, like)
         if lengths is not None:
             check_tensor(lengths, "lengths")
             if lengths.ndim != 1 or len(lengths) != batch:
