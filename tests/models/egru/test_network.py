@@ -374,6 +374,54 @@ def test_torch_compiles_the_whole_of_it(path, gate):
     agree(found, gradients(model, lambda x, s: model(x, s, lengths), x, state), 1e-14)
 
 
+@pytest.mark.parametrize("path", ["dense", "auto"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_torch_func_derives_the_dense_path_in_all_ways(path, compressed):
+    model = network(path=path)
+    model = compress(model) if compressed else model
+    x = inputs(batch=2, time=4)[0]
+    weights = dict(model.named_parameters())
+
+    def loss(weights, x):
+        return torch.func.functional_call(model, weights, (x,))[0].square().sum()
+
+    expected = torch.autograd.grad(loss(weights, x), list(weights.values()))
+    found = torch.func.grad(loss)(weights, x)
+    assert all(relative(found[name], g) <= 1e-12 for name, g in zip(weights, expected, strict=True))
+    rows = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x[:, None])
+    assert all(relative(rows[name].sum(0), g) <= 1e-12 for name, g in zip(weights, expected, strict=True))
+    model.path = "dense"  # autograd's second derivative; torch.func's takes "auto" for it, too
+    second = torch.autograd.functional.hessian(lambda x: loss(weights, x), x)
+    model.path = path
+    assert relative(torch.func.hessian(loss, 1)(weights, x), second) <= 1e-12
+    assert second.abs().max() > 1e-4
+    slope = torch.func.jvp(lambda x: loss(weights, x), (x,), (x,))[1]
+    assert relative(slope, (torch.func.grad(loss, 1)(weights, x) * x).sum()) <= 1e-12
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_kernels_say_that_torch_func_does_not_reach_them(events):
+    model, x = network(event_input=events), inputs(batch=2, time=4)[0]
+
+    def loss(x):
+        return model(x)[0].square().sum()
+
+    name = "activity" if events else "projection"
+    grad = torch.func.grad(loss)
+    for derive, given_ in ((grad, x), (torch.func.jacrev(loss), x), (torch.func.vmap(grad), x[None])):
+        with pytest.raises(NotImplementedError, match=rf"^{name} is differentiated by torch\.func, which"):
+            derive(given_)
+    alone = torch.func.grad(lambda v: v.sum() + loss(x).detach())  # what does not depend on it may be there
+    assert torch.equal(alone(x), torch.ones_like(x))
+    with pytest.raises(NotImplementedError, match="carries a tangent"):
+        torch.func.jvp(loss, (x,), (x,))
+    assert torch.equal(torch.func.vmap(lambda x: model(x)[0])(x[None])[0], model(x)[0])
+    x.requires_grad_()
+    (first,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable once, got a backward pass through its gradient"):
+        first.sum().backward()
+
+
 @pytest.mark.parametrize("path", ["event", "dense"])
 @pytest.mark.parametrize("bad", [-1, 99])
 def test_a_compiled_network_refuses_lengths_as_any_other(path, bad):

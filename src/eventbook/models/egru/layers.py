@@ -8,6 +8,8 @@ A compressed layer (`eventbook.models.egru.compressed`) is run by events over st
 is "event" for it: a row costs what it holds, nnz(row) in place of 3 H.
 
 torch.compile traces all of them whole; "auto" is "event" there, for nothing can be measured in a graph.
+Derivatives by torch.func (grad, jacrev, hessian, jvp) and second ones go through the dense path alone; "auto"
+is "dense" in torch.func.
 
 An input that is the output of a layer below is read by events, too, and its gradient is formed only where
 that layer needs it (need: fired, or within 1/beta of theta): elsewhere it would be multiplied by zero.
@@ -222,8 +224,10 @@ def _cheaper(
     theta: Tensor,
     threads: int,
 ) -> str:
-    """Which path to take: kernels run on the CPU in single or double precision only."""
+    """Which path to take: kernels run on the CPU in single or double precision, outside of torch.func."""
     if not input.is_cpu or input.dtype not in FLOATING:
+        return "dense"
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         return "dense"
     if torch.compiler.is_compiling() or not input.numel():  # nothing can be measured
         return "event"
