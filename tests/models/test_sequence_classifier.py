@@ -1,5 +1,8 @@
 """Sequences by their traces: against the parts put together, ragged, trained, and what is refused."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -141,6 +144,20 @@ def test_the_term_is_of_the_batch_that_was_called_last_and_only_in_training():
     layers = model.run(*batch.inputs).layers
     expected = sum(2 * (layer.activity() - 0.5) ** 2 for layer in layers)
     assert float(model.penalty().detach()) == pytest.approx(expected)
+
+
+def test_a_copy_can_be_made_in_the_middle_of_training():
+    """It is the same function, and has no last call; the model keeps its own."""
+    model = built(activity_strength=2.0).train()
+    batch = model.collate(ragged())
+    loss = model(*batch.inputs).square().sum() + model.penalty()
+    asked = float(model.penalty().detach())
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert float(twin.penalty()) == 0
+        assert torch.equal(twin(*batch.inputs), model(*batch.inputs))
+        assert float(twin.penalty().detach()) == asked > 0
+    loss.backward()
+    assert float(model.penalty().detach()) == asked
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,10 @@ class SequenceClassifier(nn.Module):
         _draw(self.scores, hidden_size, generator)
         self._last: tuple[LayerRun, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a model that is saved whole, knows nothing of the last call and its graph."""
+        return {**self.__dict__, "_last": ()}
+
     def collate(self, streams: Sequence[NDArray[np.floating]]) -> SequenceBatch:
         """Pad sequences (time, input) to a batch, in the precision of the weights.
 
