@@ -266,6 +266,12 @@ def test_carrying_the_outputs_alone_is_another_network():
     assert relative(torch.cat([first, second], 1), expected) > 1e-2
 
 
+@pytest.mark.parametrize("other", [None, torch.ones(2, 3), EGRUState(torch.ones(1), torch.ones(1)), [None]])
+def test_what_is_no_state_cannot_be_detached(other):
+    with pytest.raises(TypeError, match="must be an EGRUState"):
+        detached(other)
+
+
 def test_a_detached_state_ends_gradients():
     model, (x, state) = network(), inputs()
     leaf = x.clone().requires_grad_()

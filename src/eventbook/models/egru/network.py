@@ -218,7 +218,24 @@ class EGRU(nn.Module):
         state: Sequence[EGRUState] | None = None,
         lengths: Int[Tensor, "batch"] | None = None,
     ) -> NetworkRun:
-        """As a call, with what each layer did: events, states, needs and operations."""
+        """As a call, with what each layer did: events, states, needs and operations.
+
+        Parameters
+        ----------
+        input, state, lengths
+            As a call.
+
+        Returns
+        -------
+        NetworkRun
+            `output` and `state` as a call gives them; `layers`, a `LayerRun` each, batch first whatever the
+            input is, without dropout, of a single sequence with a batch of one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As a call.
+        """
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths must not be given beside a packed sequence, which has its own")
@@ -305,8 +322,8 @@ def cells_of(model: EGRU) -> list[EGRUCell]:
     return [cell for cell in model.cells if isinstance(cell, EGRUCell)]
 
 
-def check_states(state: Any, layers: int) -> None:
-    """Look at the state of a network, whatever its shapes.
+def check_states(state: Any, layers: int | None = None) -> None:
+    """Look at the state of a network, whatever its shapes, and of any number of layers if none is given.
 
     Raises
     ------
@@ -317,7 +334,7 @@ def check_states(state: Any, layers: int) -> None:
     """
     if not isinstance(state, list | tuple) or isinstance(state, EGRUState):
         raise TypeError(f"state must be an EGRUState for each layer, got {type(state).__name__}")
-    if len(state) != layers:
+    if layers is not None and len(state) != layers:
         raise ValueError(f"state must have {layers} members, one a layer, got {len(state)}")
     for number, its in enumerate(state):
         check_parts(its, f"state[{number}]")
@@ -349,5 +366,9 @@ def _packed_like(given: PackedSequence, output: Tensor, steps: Tensor) -> Packed
 
 
 def detached(state: Sequence[EGRUState]) -> tuple[EGRUState, ...]:
-    """The state of a network, cut off from what made it: for gradients that end at a window."""
+    """The state of a network, cut off from what made it: for gradients that end at a window.
+
+    An `EGRUState` a layer, as it was; TypeError if it is none.
+    """
+    check_states(state)
     return tuple(its.detach() for its in state)

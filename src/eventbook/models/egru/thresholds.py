@@ -51,7 +51,13 @@ class Threshold(nn.Module):
         self.size = whole(size, "size", 1)
 
     def forward(self) -> Float[Tensor, "unit"]:
-        """theta."""
+        """theta, (size,), of the dtype and device of the weights; differentiable where it is trained.
+
+        Raises
+        ------
+        NotImplementedError
+            By this class, which others inherit.
+        """
         raise NotImplementedError
 
     def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
@@ -107,6 +113,7 @@ class SigmoidThreshold(Threshold):
         self.raw = nn.Parameter(placed(drawn, device, dtype), requires_grad=trainable)
 
     def forward(self) -> Float[Tensor, "unit"]:
+        """sig(a), (size,)."""
         return torch.sigmoid(self.raw)
 
 
@@ -152,6 +159,7 @@ class BetaThreshold(Threshold):
         self.raw = nn.Parameter(placed(torch.from_numpy(drawn), device, dtype), requires_grad=trainable)
 
     def forward(self) -> Float[Tensor, "unit"]:
+        """min(max(a, 0), 1), (size,)."""
         return self.raw.clamp(0, 1)
 
 
@@ -211,6 +219,7 @@ class FixedThreshold(Threshold):
             _check_theta(theta.to(self.theta.dtype), f"{prefix}theta")
 
     def forward(self) -> Float[Tensor, "unit"]:
+        """theta as given, (size,)."""
         return self.theta
 
 
