@@ -19,6 +19,8 @@ t, before the change: the released code says "where there was an event" and no m
 Source: the released code of arXiv:2206.06178.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -129,11 +131,11 @@ def language_terms(run: LayerRun, alpha: float = 0.0, beta: float = 0.0, gamma: 
     Raises
     ------
     ValueError
-        If a strength is negative or not a number.
+        If a strength is negative, infinite or not a number.
     """
     for name, strength in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if not strength >= 0:
-            raise ValueError(f"{name} must be >= 0, got {strength}")
+        if not 0 <= strength < math.inf:
+            raise ValueError(f"{name} must be >= 0 and finite, got {strength}")
     h, steps = run.after_reset(), run.steps()[..., None]
     total = run.output.new_zeros(())
     if alpha:
