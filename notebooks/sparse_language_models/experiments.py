@@ -119,11 +119,10 @@ from eventbook.datasets import load_text, load_weights
 from eventbook.learning.checkpoints import digest
 from eventbook.learning.language_modelling import (
     LanguageTraining,
+    course,
     identity_of,
-    rate,
     read_text,
     train_language_model,
-    windows,
 )
 from eventbook.learning.pruning import (
     SCOPES,
@@ -565,7 +564,7 @@ def thinned(base, plan, share, seed, words):
     model = deepcopy(base.model)
     recipe = replace(base.recipe, lr=share * base.recipe.lr, seed=seed, **SHORT)
     text = spread(base.texts.learnt, words)
-    steps = len(list(windows(recipe, 0, len(text) // recipe.batch_size - 1)))
+    steps = len(list(course(recipe, len(text) // recipe.batch_size - 1)))
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     of = sha256(weights.numpy().tobytes()).hexdigest()
     what = {"of": of, "plan": plan, "recipe": recipe, "text": digest(text)}
@@ -1059,16 +1058,8 @@ def rank(x, y):
 
 def rates_of(recipe, words):
     """Sum of the learning rates of all steps."""
-    steps = words // recipe.batch_size - 1
-    total, done, summed = max(1, round(recipe.epochs * steps)), 0, 0.0
-    while done < total:
-        for _, length in windows(recipe, done // steps, steps):
-            length = min(length, total - done)
-            summed += rate(recipe, done / total) * length / recipe.window
-            done += length
-            if done >= total:
-                break
-    return summed
+    steps = words // recipe.batch_size - 1  # predicted words of a piece
+    return sum(window.rate for window in course(recipe, steps))
 
 
 growth, by_kernel, decayed_to = [], [], []

@@ -79,9 +79,9 @@ from eventbook.kernels.events.egru import RESETS
 from eventbook.learning.language_modelling import (
     RELEASED,
     LanguageTraining,
+    course,
     rate,
     train_language_model,
-    windows,
 )
 from eventbook.learning.pruning import (
     SCOPES,
@@ -687,9 +687,7 @@ config = LanguageModelConfig(
 model = LanguageModel(config, torch.Generator().manual_seed(seed))
 recipe = LanguageTraining(1.0, 8, 35, lr=8e-3, weight_decay=0.1, seed=seed)
 text = corpus.train[:train_words]
-trained_steps = sum(
-    1 for _ in windows(recipe, 0, train_words // recipe.batch_size - 1)
-)
+trained_steps = len(list(course(recipe, train_words // recipe.batch_size - 1)))
 held_out = torch.as_tensor(corpus.valid[: 16 * 12 * 36]).view(12, 16, 36).long()
 
 

@@ -481,6 +481,16 @@ def test_a_loss_that_is_not_finite_is_named_and_no_step_is_taken(tmp_path):
     assert len(state_of(path)["history"]) == 2
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_is_named_and_no_step_is_taken(clip):
+    made = model()
+    weights = {name: w.detach().clone() for name, w in made.named_parameters()}
+    made.readout.weight.register_hook(lambda grad: torch.full_like(grad, math.inf))
+    with pytest.raises(FloatingPointError, match="gradient must be finite, got a norm of inf at step 0"):
+        train(made, *problem(), replace(SHORT, clip=clip))
+    assert all(torch.equal(w, weights[name]) for name, w in made.named_parameters())
+
+
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [

@@ -1,5 +1,8 @@
 """Sequences by their traces: against the parts put together, ragged, trained, and what is refused."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +48,30 @@ def test_what_stands_in_padding_does_not_matter(cell: str):
     for row, length in zip(other, lengths, strict=True):
         row[length:] = 7.0
     assert torch.equal(model(values, lengths), model(other, lengths))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("readout", ["end", "mean"])
+def test_nan_in_padding_reaches_no_gradient(cell: str, readout: str):
+    model = built(cell, readout=readout, activity_strength=float(cell == "egru")).train()
+    values, lengths = model.collate(ragged()).inputs
+    other = values.masked_fill((torch.arange(9) >= lengths[:, None])[..., None], float("nan"))
+    found = []
+    for given in (other, values):
+        loss = model(given, lengths).square().sum() + model.penalty()
+        found.append([loss.detach(), *torch.autograd.grad(loss, [p for p in model.parameters()])])
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+        assert b.isfinite().all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_runs_under_autocast(cell: str):
+    model = built(cell).float()
+    batch = model.collate(ragged())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(*batch.inputs)
+    torch.testing.assert_close(found.float(), model(*batch.inputs), rtol=0.05, atol=0.05)
 
 
 def test_collate_keeps_precision_and_lengths():
@@ -119,6 +146,20 @@ def test_the_term_is_of_the_batch_that_was_called_last_and_only_in_training():
     assert float(model.penalty().detach()) == pytest.approx(expected)
 
 
+def test_a_copy_can_be_made_in_the_middle_of_training():
+    """It is the same function, and has no last call; the model keeps its own."""
+    model = built(activity_strength=2.0).train()
+    batch = model.collate(ragged())
+    loss = model(*batch.inputs).square().sum() + model.penalty()
+    asked = float(model.penalty().detach())
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert float(twin.penalty()) == 0
+        assert torch.equal(twin(*batch.inputs), model(*batch.inputs))
+        assert float(twin.penalty().detach()) == asked > 0
+    loss.backward()
+    assert float(model.penalty().detach()) == asked
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind", "line"),
     [
@@ -130,10 +171,13 @@ def test_the_term_is_of_the_batch_that_was_called_last_and_only_in_training():
         (lambda: built(activity_target=2.0), ValueError, "activity_target must be a share"),
         (lambda: built(activity_strength=-1.0), ValueError, "activity_strength must be >= 0 and finite"),
         (lambda: built("gru", reset="value"), TypeError, "reset must not be given with a cell of gru"),
+        (lambda: built(dtype=torch.float64), TypeError, "dtype must not be given, a model is moved by its"),
         (lambda: built("gru", activity_strength=1.0), TypeError, "activity_strength must not be given with"),
         (lambda: built().collate([]), ValueError, "streams must be at least one, got none"),
         (lambda: built().collate([np.ones((0, 3))]), ValueError, r"streams\[0\] must be .* got \(0, 3\)"),
         (lambda: built().collate([np.ones((2, 3)), np.ones((2, 2))]), ValueError, r"streams\[1\] must be"),
+        (lambda: built()([[1.0]], torch.tensor([1])), TypeError, "values must be a tensor, got list"),
+        (lambda: built()(torch.ones(2, 5, 3), [1, 2]), TypeError, "lengths must be a tensor, got list"),
         (lambda: built()(torch.ones(2, 5, 2), torch.tensor([1, 2])), ValueError, "n_inputs 3, got"),
         (lambda: built()(torch.ones(2, 5, 3).double(), torch.tensor([1, 6])), ValueError, "lengths"),
         (lambda: built()(torch.ones(2, 5, 3).double(), torch.tensor([0, 5])), ValueError, "lengths"),

@@ -162,7 +162,8 @@ def train(
     TypeError
         If labels are no integers, the model is no `StreamClassifier`, or `after_epoch` returns no dict.
     FloatingPointError
-        If the loss is not finite; names the step. The step is not taken, and the last checkpoint stays.
+        If the loss or its gradient is not finite; names the step, which is not taken. The last checkpoint
+        stays.
     """
     for method in ("collate", "parameter_groups"):
         if not callable(getattr(model, method, None)):
@@ -194,7 +195,7 @@ def train(
                     raise FloatingPointError(f"loss must be finite, got {losses[-1]} at step {step}")
                 for group, largest in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate(training, step, total, largest)
-                _step(optimizer, loss, training.clip)
+                _step(optimizer, loss, training.clip, step)
                 step += 1
             entry = {"epoch": float(epoch), "step": float(step), "loss": float(np.mean(losses))}
             model.eval()
@@ -328,13 +329,14 @@ def _loss(
     return loss + model.penalty() if hasattr(model, "penalty") else loss
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float, step: int) -> None:
     """One step of the optimiser."""
     optimizer.zero_grad()
     loss.backward()
-    if clip:
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, clip)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+    if not norm.isfinite():  # gradients through many steps explode while the loss is still a number
+        raise FloatingPointError(f"gradient must be finite, got a norm of {norm} at step {step}")
     optimizer.step()
 
 

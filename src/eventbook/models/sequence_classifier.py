@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.machinery.lengths import check_lengths
+from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 from eventbook.models.decay import matrices_decay
 from eventbook.models.egru import EGRU, LayerRun, at_end, mean_over_time, trace
 from eventbook.models.egru.readout import DECAY
@@ -82,7 +82,7 @@ class SequenceClassifier(nn.Module):
     ValueError
         If a size is not positive, a word is none of those named, or a number is out of range.
     TypeError
-        If a size is no whole number, or options come with another cell.
+        If a size is no whole number, options come with another cell, or one is a device or dtype.
 
     Examples
     --------
@@ -123,6 +123,9 @@ class SequenceClassifier(nn.Module):
         if cell != "egru" and (options or activity_strength):
             given = ", ".join(options) or "activity_strength"
             raise TypeError(f"{given} must not be given with a cell of {cell}, which has no events")
+        for name in ("device", "dtype"):  # of one part alone would not do
+            if name in options:
+                raise TypeError(f"{name} must not be given, a model is moved by its method to, got {name}")
         self.n_inputs, self.cell, self.readout, self.decay = n_inputs, cell, readout, decay
         self.activity_target, self.activity_strength = activity_target, activity_strength
         self.recurrent: EGRU | nn.GRU | nn.LSTM
@@ -137,6 +140,10 @@ class SequenceClassifier(nn.Module):
         self.scores = nn.Linear(hidden_size, n_classes)
         _draw(self.scores, hidden_size, generator)
         self._last: tuple[LayerRun, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a model that is saved whole, knows nothing of the last call and its graph."""
+        return {**self.__dict__, "_last": ()}
 
     def collate(self, streams: Sequence[NDArray[np.floating]]) -> SequenceBatch:
         """Pad sequences (time, input) to a batch, in the precision of the weights.
@@ -174,7 +181,7 @@ class SequenceClassifier(nn.Module):
         ValueError
             If shapes do not fit or a length is not in 1..time; names the first.
         TypeError
-            If dtypes are not those of the weights, or lengths are no integers.
+            If something is no tensor, dtypes are not those of the weights, or lengths are no integers.
         """
         run = self.run(values, lengths)
         self._last = run.layers if self.training else ()
@@ -182,6 +189,9 @@ class SequenceClassifier(nn.Module):
 
     def run(self, values: Float[Tensor, "batch time input"], lengths: Int[Tensor, "batch"]) -> SequenceRun:
         """As a call, with what each layer did."""
+        for name, given in (("values", values), ("lengths", lengths)):
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
         if values.ndim != 3 or values.shape[2] != self.n_inputs:
             raise ValueError(
                 f"values must be (batch, time, n_inputs) with n_inputs {self.n_inputs}, "
@@ -189,13 +199,13 @@ class SequenceClassifier(nn.Module):
             )
         if tuple(lengths.shape) != (len(values),):
             raise ValueError(f"lengths must be (batch,) = ({len(values)},), got {tuple(lengths.shape)}")
-        check_lengths(lengths, values.shape[1], 1)
+        lengths = check_lengths(lengths, values.shape[1], 1)
         layers: tuple[LayerRun, ...] = ()
         if isinstance(self.recurrent, EGRU):
             run = self.recurrent.run(values, lengths=lengths)
             y, layers = run.output, run.layers
-        else:  # padding comes last, and changes no output before it
-            y = self.recurrent(values)[0]
+        else:  # padding comes last, and changes no output before it; of gradients it must be no part either
+            y = self.recurrent(without_padding(values, lengths))[0].to(values.dtype)  # autocast may round it
         assert isinstance(y, Tensor)
         traces, _ = trace(y, decay=self.decay)
         return SequenceRun(self.scores(READOUTS[self.readout](traces, lengths)), y, layers)

@@ -49,6 +49,16 @@ def test_wikitext2_as_text(user: Path):
     ]
 
 
+def test_lines_end_at_newlines_alone(user: Path):
+    """As reading a file line by line has it; `str.splitlines` ends them at form feeds, too."""
+    (user / "wikitext-2").mkdir()
+    for part in ("train", "valid", "test"):
+        text = "a\x0cb c\x85d e\u2028f\n\ng\n"
+        (user / "wikitext-2" / f"wiki.{part}.tokens").write_text(text, encoding="utf-8")
+    corpus = load_text("wikitext2")
+    assert corpus.words(corpus.train) == ["a", "b", "c", "d", "e", "f", END, END, "g", END]
+
+
 def test_wikitext2_as_parquet_is_the_same_text(user: Path):
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

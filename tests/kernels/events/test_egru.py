@@ -92,6 +92,26 @@ def test_outputs_and_all_gradients_equal_autograd_of_the_twin(gate, reset, suppo
             assert float(gradient.abs().max()) > 1e-3, name
 
 
+@pytest.mark.parametrize("function", [ours, twin])
+@pytest.mark.parametrize("behind", [math.nan, math.inf])
+def test_nothing_is_read_behind_the_length_of_a_row(function, behind):
+    arguments, arriving = problem()
+    lengths = torch.tensor([5, 0])
+    expected = with_gradients(function, arguments, arriving, lengths=lengths)
+    arguments[0][0, 5:] = arguments[0][1] = behind
+    found = with_gradients(function, arguments, arriving, lengths=lengths)
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("function", [ours, twin])
+@pytest.mark.parametrize("bad", [-1, 13])
+def test_kernels_and_twin_look_at_lengths(function, bad):
+    arguments, _ = problem()
+    with pytest.raises(ValueError, match=rf"lengths\[1\] must be in 0..12 \(time\), got {bad}"):
+        function(arguments, lengths=torch.tensor([3, bad]))
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_any_shape(data):
@@ -615,7 +635,7 @@ def test_bad_options_are_refused():
             egru_sequence(*arguments, lengths=torch.tensor(lengths))
     with pytest.raises(ValueError, match="surrogate_support must be > 0, got 0"):
         egru_sequence(*arguments, surrogate_support=0)
-    with pytest.raises(ValueError, match="surrogate_dampening must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="surrogate_dampening must be >= 0 and finite, got -1"):
         egru_sequence(*arguments, surrogate_dampening=-1)
     with pytest.raises(ValueError, match="threads must be >= 1, got 0"):
         egru_sequence(*arguments, threads=0)

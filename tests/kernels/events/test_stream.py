@@ -69,6 +69,9 @@ def test_bad_input_is_refused():
             ValueError, match=r"x must be \(source,\) or \(time, source\) with 3 sources, got"
         ):
             stream.push(bad)
+    for bad, kind in ((np.ones(3, complex), "complex128"), (["1", "2", "3"], "<U1"), ([None] * 3, "object")):
+        with pytest.raises(TypeError, match=f"x must be real numbers, got {kind}"):
+            stream.push(bad)
     assert stream.operations().events == 0
     for bad in (torch.ones(3, 2, dtype=torch.int64), torch.ones(3, 2, dtype=torch.float16)):
         with pytest.raises(TypeError, match="matrix must be float32 or float64"):

@@ -112,7 +112,7 @@ def test_a_tensor_without_memory_is_refused_unless_all_are() -> None:
             axes(a=(pair[0], "batch state"), b=(pair[1], "batch state"))
 
 
-def test_forward_derivatives_are_refused_and_not_taken_for_zero():
+def test_derivatives_that_kernels_lack_are_refused_and_not_taken_for_zero():
     lam, b = torch.tensor([-1 + 1j]), torch.ones(1, 3, 1, dtype=torch.complex64)
     gap, a = torch.ones(1, 3), torch.full((1, 3, 1), 0.5)
     said = "carries a tangent, and kernels have no forward-mode derivatives"
@@ -122,6 +122,11 @@ def test_forward_derivatives_are_refused_and_not_taken_for_zero():
         torch.func.jacfwd(lambda x: linear_scan(x, a)[0])(a)
     with pytest.raises(NotImplementedError, match=f"activity {said}"):
         torch.func.jvp(lambda x: event_matvec(x, torch.eye(1)), (a[0],), (a[0],))
+    for derive in (torch.func.grad, torch.func.jacrev):
+        with pytest.raises(
+            NotImplementedError, match=r"a is differentiated by torch\.func, which reaches no kernel"
+        ):
+            derive(lambda x: linear_scan(x, a)[0].sum())(a)
     # what does not depend on the tangent has none
     _, tangent = torch.func.jvp(lambda x: x + linear_scan(a, a)[0], (a,), (a,))
     assert torch.equal(tangent, a)

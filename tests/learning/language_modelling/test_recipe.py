@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eventbook.learning.language_modelling import RELEASED, LanguageTraining, rate, windows
+from eventbook.learning.language_modelling import RELEASED, LanguageTraining, course, rate, windows
 from eventbook.learning.language_modelling.recipe import LEAST
 
 
@@ -36,6 +36,26 @@ def test_rates():
     assert [rate(recipe, share) for share in (0.75, 1.0)] == pytest.approx([1.1, 0.2])
 
 
+@pytest.mark.parametrize("epochs", [0.3, 1.0, 2.5, 3.0])
+def test_the_course_of_a_run_is_its_epochs_windows_and_goes_on_anywhere(epochs):
+    recipe = LanguageTraining(epochs=epochs, window=20, warmup=0.3)
+    run = list(course(recipe, 333))
+    total = round(333 * epochs)
+    done = np.cumsum([0, *(window.length for window in run)])
+    assert done[-1] == total
+    assert [window.epoch * 333 + window.first for window in run] == list(done[:-1])
+    for number in {window.epoch for window in run}:
+        planned = dict(windows(recipe, number, 333))
+        own = [window for window in run if window.epoch == number]
+        assert all(window.length == planned[window.first] for window in own[:-1])
+        assert own[-1].length <= planned[own[-1].first]
+    rates = [rate(recipe, at / total) * w.length / 20 for at, w in zip(done, run, strict=False)]
+    assert [window.rate for window in run] == rates
+    for at in (1, len(run) // 2, len(run) - 1):
+        assert list(course(recipe, 333, done[at])) == run[at:]
+    assert list(course(recipe, 333, total)) == []
+
+
 def test_the_published_recipes():
     assert set(RELEASED) == {"ptb_v0.2", "wikitext2_v0.2"}
     assert all(recipe.beta1 == 0 and not recipe.carry_state for recipe in RELEASED.values())
@@ -50,6 +70,7 @@ def test_the_published_recipes():
     [
         ({"batch_size": 0}, ValueError, "batch_size must be >= 1, got 0"),
         ({"window": 2.5}, TypeError, "window must be"),
+        ({"window": 4}, ValueError, "window must be >= 5 where windows are random, got 4"),
         ({"epochs": 0}, ValueError, "epochs must be > 0 and finite, got 0"),
         ({"lr": float("nan")}, ValueError, "lr must be > 0 and finite, got nan"),
         ({"clip": -1.0}, ValueError, "clip must be >= 0 and finite, got -1.0"),

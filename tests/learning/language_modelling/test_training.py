@@ -1,5 +1,6 @@
 """Training of language models: an independent loop, interruption, averages, terms, and refusals."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import pytest
 import torch
 
 from eventbook.learning.language_modelling import LanguageTraining, train_language_model
-from eventbook.learning.pruning import Masks, connection_masks, prune, rewire
+from eventbook.learning.pruning import (
+    GradualPruning,
+    Masks,
+    connection_masks,
+    prune,
+    rewire,
+    settle,
+    sparsities,
+)
 from eventbook.learning.rewiring.deep_r import DeepR
 from eventbook.models.language_model import (
     LanguageModel,
@@ -17,6 +26,7 @@ from eventbook.models.language_model import (
     detached,
     evaluate,
 )
+from eventbook.models.sparsity import ConnectionSparsity
 
 CONFIG = LanguageModelConfig(20, 8, (10, 8), threshold_mean=-3.0)
 RECIPE = LanguageTraining(2, 4, 12, lr=1e-2, warmup=0.1, weight_decay=0.1)
@@ -157,9 +167,10 @@ def test_masks_hold_what_was_pruned_and_an_interrupted_run_goes_on(tmp_path: Pat
     assert not torch.equal(weights(late), weights(whole))
 
 
-def test_a_rewired_model_is_read_back(tmp_path: Path):
+@pytest.mark.parametrize("cell", ["egru", "lstm", "gru"])
+def test_a_rewired_model_learns_and_is_read_back(tmp_path: Path, cell: str):
     def rewired() -> tuple[LanguageModel, DeepR]:
-        model = rewire(built(), 0.5, seed=1)
+        model = rewire(built(cell), 0.5, seed=1)
         return model, DeepR(model, lr=0.05, l1=1e-3)  # type: ignore[arg-type]
 
     model, optimizer = rewired()
@@ -171,6 +182,21 @@ def test_a_rewired_model_is_read_back(tmp_path: Path):
     masks = connection_masks(again)
     assert all(torch.equal(mask, masks[name]) for name, mask in connection_masks(model).items())
     assert torch.equal(weights(again), weights(model))
+    seen = evaluate(model, text())
+    assert seen.loss < evaluate(rewired()[0], text()).loss
+    settle(model)
+    assert evaluate(model, text()).loss == seen.loss
+    assert ConnectionSparsity.of(model).share >= 0.5
+
+
+def test_each_window_of_each_epoch_draws_for_itself():
+    seeds: list[int] = []
+    for seed in (0, 1):
+        train_language_model(
+            built(layer_dropout=0.3), text(), replace(RECIPE, seed=seed),
+            after_step=lambda: seeds.append(torch.initial_seed()),
+        )  # fmt: skip
+    assert len(set(seeds)) == len(seeds) > 30
 
 
 def test_the_mean_of_the_weights_is_what_remains():
@@ -202,6 +228,75 @@ def test_watching_sees_the_mean_and_leaves_no_trace():
     assert torch.equal(weights(other), weights(model))
 
 
+def test_the_mean_of_weights_that_were_pruned_on_the_way_is_pruned():
+    model, seen = built(), []
+    pruning = GradualPruning(model, sparsities(0.8, 4), every=4)
+    recipe = replace(RECIPE, average_from=0.1)
+
+    def look() -> dict[str, float]:
+        seen.append(ConnectionSparsity.of(model).share)
+        return {}
+
+    hooks = {"begin": pruning.masks.hold, "after_step": pruning.step, "watch": look}
+    train_language_model(model, text(), recipe, looks=3, **hooks)
+    assert pruning.masks.sparsity() == pytest.approx(0.8, abs=1e-3)
+    for name, mask in pruning.masks.items():
+        assert torch.equal(model.get_parameter(name) != 0, mask)
+    assert seen[-1] == pytest.approx(0.8, abs=1e-3)
+    assert 0 < seen[0] < seen[-1]
+
+
+@pytest.mark.parametrize("after", [3, 6, 9, 14])
+def test_a_pruning_on_the_way_goes_on_with_an_interrupted_run(tmp_path: Path, after: int):
+    def pruned() -> tuple[LanguageModel, GradualPruning]:
+        model = built()
+        return model, GradualPruning(model, sparsities(0.8, 4), every=3)
+
+    def run(path: Path, pair: tuple[LanguageModel, GradualPruning], stop: int = 1_000) -> None:
+        model, pruning = pair
+
+        def step() -> None:
+            pruning.step()
+            if pruning.steps == stop:
+                raise Interrupted
+
+        train_language_model(
+            model, text(), replace(RECIPE, beta1=0.9), begin=pruning.masks.hold, after_step=step,
+            along={"pruning": pruning}, checkpoint=path, save_every=2,
+        )  # fmt: skip
+
+    whole, cut, path = pruned(), pruned(), tmp_path / "cut.pt"
+    run(tmp_path / "whole.pt", whole)
+    with pytest.raises(Interrupted):
+        run(path, cut, after)
+    again = pruned()
+    run(path, again)
+    assert torch.equal(weights(again[0]), weights(whole[0]))
+    assert again[1].masks.sparsity() == whole[1].masks.sparsity() == pytest.approx(0.8, abs=1e-3)
+    with pytest.raises(ValueError, match=r"of this along, .* has pruning = GradualPruning, not none"):
+        train_language_model(built(), text(), replace(RECIPE, beta1=0.9), checkpoint=path)
+
+
+def test_connections_that_move_have_no_mean():
+    model = rewire(built(), 0.5, seed=1)
+    with pytest.raises(ValueError, match="average_from must be 1 where connections are rewired"):
+        train_language_model(model, text(), replace(RECIPE, average_from=0.5))
+
+
+def test_a_watch_that_fails_leaves_the_weights_of_the_last_step():
+    model, seen = built(), []
+
+    def look() -> dict[str, float]:
+        raise Interrupted
+
+    recipe = replace(RECIPE, average_from=0.1)
+    with pytest.raises(Interrupted):
+        train_language_model(
+            model, text(), recipe, watch=look, after_step=lambda: seen.append(weights(model))
+        )
+    assert torch.equal(weights(model), seen[-1])
+
+
 def test_the_activity_term_pulls_to_its_target():
     activity = {}
     for target in (0.02, 0.5):
@@ -213,6 +308,20 @@ def test_the_activity_term_pulls_to_its_target():
     train_language_model(free, text(800), replace(RECIPE, epochs=10))
     assert activity[0.02] < 0.15 < activity[0.5]
     assert activity[0.02] < evaluate(free, text(800)).mean_activity
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_its_step(tmp_path: Path):
+    model, steps, before = built(), iter(range(100)), {}
+
+    def spoil() -> None:
+        if next(steps) == 4:
+            before.update({name: w.detach().clone() for name, w in model.named_parameters()})
+            model.bias.register_hook(lambda grad: grad * math.inf)
+
+    for clip in (0.0, 0.5):
+        with pytest.raises(FloatingPointError, match=r"gradient must be finite, got a norm of (inf|nan)"):
+            train_language_model(model, text(800), replace(RECIPE, clip=clip), after_step=spoil)
+        assert all(torch.equal(w, before[name]) for name, w in model.named_parameters())
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path):

@@ -140,6 +140,12 @@ def test_replaced_masks_hold_too():
         parameter = model.get_parameter(name)
         assert (parameter[~mask] == 0).all()
         assert (optimizer.state[parameter]["exp_avg"][~mask] == 0).all()
+    model.zero_grad()
+    model(torch.ones(4, 2, 5))[0].sum().backward()
+    for name, mask in masks.items():  # as they arrive, so that a norm of gradients does not see them
+        gradient = model.get_parameter(name).grad
+        assert (gradient[~mask] == 0).all()
+        assert (gradient[mask] != 0).any()
 
 
 def test_a_state_goes_round():

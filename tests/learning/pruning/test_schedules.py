@@ -73,8 +73,12 @@ def test_an_interrupted_pruning_goes_on():
     for _ in range(3):
         assert pruning.step() == resumed.step()
     assert all(torch.equal(mask, resumed.masks[name]) for name, mask in pruning.masks.items())
-    with pytest.raises(ValueError, match="state_dict must have steps and masks, got steps"):
+    with pytest.raises(ValueError, match="state_dict must have steps, masks and plan, got steps"):
         resumed.load_state_dict({"steps": 1})
+    another = GradualPruning(nn.GRU(5, 8), [0.2], every=2)
+    with pytest.raises(ValueError, match=r"state_dict must be of the plan .0\.2, 'matrix', 2, 0., got"):
+        another.load_state_dict(pruning.state_dict())
+    assert (another.steps, another.masks.sparsity()) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,8 @@ def test_other_bad_input_is_refused():
         magnitude_masks(model, 0.25, within=some)
     with pytest.raises(TypeError, match="masks must be bool, got float32 for 'weight_hh_l0'"):
         magnitude_masks(model, 0.5, within={"weight_hh_l0": torch.ones(12, 4)})
+    with pytest.raises(ValueError, match="within must name parameters of the model, got 'weight_hh_l9'"):
+        magnitude_masks(model, 0.5, within={"weight_hh_l9": torch.ones(12, 4, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"their parameters, \(12, 4\) for 'weight_hh_l0', got \(4, 12\)"):
         magnitude_masks(model, 0.5, within={"weight_hh_l0": some["weight_hh_l0"].t()})
     with torch.no_grad():

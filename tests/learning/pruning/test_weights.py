@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from eventbook.learning.pruning.weights import SCOPES, Prunable, chosen, parts, recurrent_weights
-from eventbook.models.egru import EGRU
+from eventbook.models.egru import EGRU, compress
 
 
 def test_kernels_of_recurrent_layers_are_found_and_nothing_else():
@@ -71,6 +71,7 @@ def test_parts_of_each_scope_are_views_that_hold_every_weight_once():
         (["kernel"], ValueError, "weights must name parameters of the model, got 'kernel'"),
         (["weight_hh_l0"] * 2, ValueError, "weights must name each parameter once, got 'weight_hh_l0' twice"),
         ([], ValueError, "weights must name a parameter at least, got none"),
+        ("weight_hh_l0", TypeError, "weights must be a list of names, got the string 'weight_hh_l0'"),
         ([Prunable("weight_hh_l0", gates=5)], ValueError, "gates that divide axis 0 .* 12, got 5"),
         ([Prunable("weight_hh_l0", axis=2)], ValueError, "which has 2, got 1 along 2"),
         ([Prunable("weight_hh_l0", gates=0)], ValueError, "got 0 along 0"),
@@ -84,3 +85,10 @@ def test_wrong_names_and_gates_are_refused(weights, error, complaint):
 def test_a_model_without_recurrent_layers_is_refused():
     with pytest.raises(ValueError, match="model must have recurrent layers with kernels to prune"):
         recurrent_weights(nn.Linear(3, 4))
+
+
+def test_what_is_compressed_already_is_not_pruned():
+    model = nn.ModuleDict({"recurrent": EGRU(3, (4, 6))})
+    model["recurrent"].cells[1] = compress(EGRU(4, 6)).cells[0]
+    with pytest.raises(ValueError, match=r"dense kernels, got 'recurrent\.cells\.1', which is compressed"):
+        recurrent_weights(model)

@@ -11,6 +11,7 @@ from torch import nn
 
 from eventbook.kernels.events.egru import GATES, RESETS
 from eventbook.models.egru import (
+    BetaThreshold,
     Dynamics,
     EGRUCell,
     EGRUState,
@@ -116,6 +117,70 @@ def test_other_precisions_are_the_same_to_rounding(dtype):
     assert (found.output.double() - expected.output)[sure].abs().max() < 16 * torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("carried", [False, True])
+def test_a_single_input_needs_no_batch(carried):
+    """As torch.nn.GRUCell has it: the row of a batch of one."""
+    cell, x, state = cell_and_state(batch=1)
+    found = cell(x[0], EGRUState(*(part[0] for part in state)) if carried else None)
+    expected = cell(x, state if carried else None)
+    for part, other in zip(found, expected, strict=True):
+        assert torch.equal(part, other[0])
+
+
+def of_ones_own(units, generator):
+    """A factory of thresholds that knows nothing of devices and dtypes."""
+    return SigmoidThreshold(units, generator=generator)
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        SigmoidThreshold,
+        partial(SigmoidThreshold, mean=-2.0),
+        partial(BetaThreshold, mean=0.2),
+        0.3,
+        of_ones_own,
+    ],
+)
+def test_weights_can_be_made_where_they_will_live(threshold):
+    """In double precision they are those of a default of double precision, not rounded ones."""
+    made = EGRUCell(4, 6, threshold=threshold, generator=seeded(), dtype=F64)
+    torch.set_default_dtype(F64)
+    try:
+        expected = EGRUCell(4, 6, threshold=threshold, generator=seeded()).state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    single = EGRUCell(4, 6, threshold=threshold, generator=seeded()).state_dict()
+    for name, value in made.state_dict().items():
+        assert value.dtype == F64
+        assert torch.equal(value.float(), single[name])
+        if not (threshold is of_ones_own and "threshold" in name):
+            assert torch.equal(value, expected[name])
+    half = EGRUCell(4, 6, threshold=threshold, generator=seeded(), dtype=torch.bfloat16, device="cpu")
+    assert {value.dtype for value in half.state_dict().values()} == {torch.bfloat16}
+    shapes = EGRUCell(4, 6, threshold=threshold, generator=seeded(), device="meta")
+    assert {value.device.type for value in shapes.state_dict().values()} == {"meta"}
+    with torch.device("meta"):
+        shapes = EGRUCell(4, 6, threshold=threshold, generator=seeded())
+    assert {value.device.type for value in shapes.state_dict().values()} == {"meta"}
+    shapes.load_state_dict(single, assign=True)
+    assert torch.equal(
+        shapes(torch.ones(4)).carry,
+        EGRUCell(4, 6, threshold=threshold, generator=seeded())(torch.ones(4)).carry,
+    )
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_under_autocast_it_is_the_same_cell(bias):
+    cell, x, state = cell_and_state(dtype=torch.float32, bias=bias)
+    single = EGRUState(*(part[0] for part in state))
+    with torch.autocast("cpu", torch.bfloat16):
+        pairs = [(cell(x, state), cell(x[0], single), cell(x.bfloat16())), (x, x[0], x.bfloat16().float())]
+    expected = cell(pairs[1][0], state), cell(pairs[1][1], single), cell(pairs[1][2])
+    for found, other in zip(pairs[0], expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found, other, strict=True))
+
+
 def test_silence_is_where_a_sequence_begins():
     cell, x, _ = cell_and_state()
     zeros = torch.zeros(3, 7, dtype=F64)
@@ -176,7 +241,8 @@ def test_weights_come_back_from_a_state_dict():
         ({"reset_gate": "both"}, ValueError, "reset_gate must be one of after, before, got 'both'"),
         ({"surrogate_support": 0.0}, ValueError, "surrogate_support must be > 0, got 0.0"),
         ({"surrogate_support": math.nan}, ValueError, "surrogate_support must be > 0, got nan"),
-        ({"surrogate_dampening": -0.1}, ValueError, "surrogate_dampening must be >= 0, got -0.1"),
+        ({"surrogate_dampening": -0.1}, ValueError, "dampening must be >= 0 and finite, got -0.1"),
+        ({"surrogate_dampening": math.inf}, ValueError, "dampening must be >= 0 and finite, got inf"),
         ({"threshold": -0.5}, ValueError, "threshold must be > 0 and finite, or -inf .* got -0.5"),
         ({"threshold": 0.0}, ValueError, "threshold must be > 0 and finite, or -inf .* got 0.0"),
         ({"threshold": -math.inf}, ValueError, "reset must not be threshold where the threshold is -inf"),
@@ -184,6 +250,14 @@ def test_weights_come_back_from_a_state_dict():
         ({"threshold": lambda size, generator: FixedThreshold(2, 1.0)}, ValueError, "7 thresholds.*, got 2"),
         ({"units": 0}, ValueError, "hidden_size must be >= 1, got 0"),
         ({"inputs": 1.5}, TypeError, "input_size must be a whole number, got 1.5"),
+        ({"dtype": torch.int64}, TypeError, "dtype must be one of floating numbers, got torch.int64"),
+        ({"units": True}, TypeError, "hidden_size must be a whole number, got True"),
+        ({"threshold": SigmoidThreshold(7)}, TypeError, "like SigmoidThreshold itself, got a Sigm.* already"),
+        ({"threshold": None}, TypeError, "threshold must be a number, or make .* got None"),
+        ({"threshold": "beta"}, TypeError, "threshold must be a number, or make .* got 'beta'"),
+        ({"threshold": BetaThreshold}, TypeError, "alone, .* got BetaThreshold, missing .* 'mean'"),
+        ({"threshold": partial(FixedThreshold, value=1)}, TypeError, "alone, .* unexpected .* 'generator'"),
+        ({"threshold": [0.1, 0.2]}, ValueError, r"value must be a number or \(7,\), got shape \(2,\)"),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(options, error, complaint):
@@ -195,14 +269,23 @@ def test_bad_options_are_refused(options, error, complaint):
 @pytest.mark.parametrize(
     "change, error, complaint",
     [
-        (lambda x, s: (x[:, :4], s), ValueError, r"input must be \(batch, input_size\) = \(batch, 5\), got"),
-        (lambda x, s: (x[0], s), ValueError, r"input must be .* got \(5,\)"),
+        (lambda x, s: (x[:, :4], s), ValueError, r"input must be \(batch, input_size\) = \(batch, 5\) or"),
+        (lambda x, s: (x[None], s), ValueError, r"input must be .*\(batch, 5\) or \(5,\), got \(1, 3, 5\)"),
+        (lambda x, s: (x[0, :4], s), ValueError, r"input must be .* got \(4,\)"),
+        (lambda x, s: (x[0], s), ValueError, r"carry must be \(hidden_size,\) = \(7,\), got \(3, 7\)"),
         (lambda x, s: (x.float(), s), TypeError, "input must have the dtype of the weights"),
         (lambda x, s: (x[:2], s), ValueError, r"state.carry must be .* = \(2, 7\), got \(3, 7\)"),
         (
             lambda x, s: (x, EGRUState(s.carry, s.output[:, :3])),
             ValueError,
             r"state.output must be \(batch, hidden_size\) = \(3, 7\), got \(3, 3\)",
+        ),
+        (lambda x, s: (x.tolist(), s), TypeError, "input must be a tensor, got list"),
+        (lambda x, s: (x.to("meta"), s), ValueError, "input must be on the device of the weights, cpu, got"),
+        (
+            lambda x, s: (x, s._replace(output=s.output.to("meta"))),
+            ValueError,
+            "state.output must be on the device of the weights, cpu, got meta",
         ),
         (lambda x, s: (x, s.carry), TypeError, "state must be an EGRUState of carry and output, got Tensor"),
         (lambda x, s: (x, EGRUState(s.carry, None)), TypeError, "state.output must be a tensor, got None"),

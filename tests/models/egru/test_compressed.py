@@ -114,6 +114,31 @@ def test_dropped_connections_are_among_the_stored():
     assert not torch.equal(some, run_layer(small, x, state).output)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_dense_way_takes_any_precision(dtype, moved):
+    """Compressed before or after: the masked layer of that precision, to the bit, gradients included."""
+    cell, masks, x, state = problem(torch.float32)
+    small = compressed_cell(cell, masks).to(dtype) if moved else compressed_cell(cell.to(dtype), masks)
+    cell, x, state = cell.to(dtype), x.to(dtype), EGRUState(*(part.to(dtype) for part in state))
+    assert small.kernel.dtype == small.kernel_values.dtype == dtype
+    for name in masks:
+        assert torch.equal(getattr(small, name), getattr(cell, name))
+    stored, names = ("kernel_values", "recurrent_kernel_values"), ("kernel", "recurrent_kernel")
+    found, ours, _ = with_gradients(small, x, state, stored, path="dense")
+    expected, gradients, _ = with_gradients(cell, x, state, names, path="dense")
+    for at, name in ((3, "kernel"), (4, "recurrent_kernel")):
+        gradients[at] = gradients[at][masks[name]]
+    for a, b in zip([*found, *ours], [*expected, *gradients], strict=True):
+        assert torch.equal(a, b)
+    assert run_layer(small, x, state, path="auto").path == "dense"
+    with pytest.raises(TypeError, match="must be float32 or float64, got"):
+        run_layer(small, x, state, path="event")
+    small.kernel_indices[0] = 1000
+    with pytest.raises(ValueError, match=r"indices must be in 0..56, got 1000"):
+        run_layer(small, x, state, path="dense")
+
+
 def test_copies_states_and_graphs():
     cell, masks, x, state = problem()
     small = compressed_cell(cell, masks)
@@ -138,10 +163,26 @@ def test_copies_states_and_graphs():
 @pytest.mark.parametrize(
     "key, change, complaint",
     [
-        ("kernel_indices", lambda t: t + 100, r"indices must be in 0..56"),
-        ("recurrent_kernel_indices", lambda t: t.flip(0), "indices must ascend within a source"),
-        ("recurrent_kernel_indptr", lambda t: t.flip(0), "indptr must run from 0"),
-        ("kernel_values", lambda t: t[1:], r"kernel_values must be \(\d+,\) like the stored weights, got"),
+        ("kernel_indices", lambda t: t + 100, r"^kernel_indices must be in 0..56"),
+        ("recurrent_kernel_indices", lambda t: t.flip(0), "^recurrent_kernel_indices must ascend within a"),
+        ("recurrent_kernel_indptr", lambda t: t.flip(0), "^recurrent_kernel_indptr must run from 0"),
+        (
+            "recurrent_kernel_indptr",
+            lambda t: t[1:],
+            r"_indptr must be \(20,\) like the sources, got \(19,\)",
+        ),
+        (
+            "recurrent_kernel_indices",
+            lambda t: t[1:],
+            r"_values must be \(\d+,\) like the indices of the .* got",
+        ),
+        ("recurrent_kernel_indices", lambda t: t[None], r"_indices must be \(stored,\), got \(1, "),
+        (
+            "recurrent_kernel_values",
+            lambda t: t.tolist(),
+            "recurrent_kernel_values must be a tensor, got list",
+        ),
+        ("kernel_values", lambda t: t[1:], r"kernel_values must be \(\d+,\) like the indices of the .* got"),
         ("kernel_indptr", lambda t: t.double(), "kernel_indptr and indices must be integers, got floats"),
     ],
 )
@@ -153,6 +194,50 @@ def test_a_bad_state_is_refused_and_changes_nothing(key, change, complaint):
     with pytest.raises(ValueError, match=complaint):
         small.load_state_dict({**spoilt, key: change(before[key])})
     assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())
+
+
+def other_masks(cell, seed=8, density=0.6):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.rand(getattr(cell, name).shape, generator=generator) < density
+        for name in ("kernel", "recurrent_kernel")
+    }
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_state_made_with_other_masks_is_taken_as_it_is(path, fresh):
+    """More stored weights or fewer, into a layer that has run; gradients, too, are those of the other."""
+    cell, masks, x, state = problem()
+    saved = compressed_cell(cell, masks)
+    other = compressed_cell(EGRUCell(7, 19, threshold=0.15).double(), None if fresh else other_masks(cell))
+    kept = dict(other.named_parameters())
+    graph = run_layer(other, x, state, path=path).output.sum()
+    graph.backward()
+    other.load_state_dict(saved.state_dict())
+    assert all(parameter is kept[name] for name, parameter in other.named_parameters())
+    assert other.recurrent_kernel_values.grad is None
+    found, expected = (
+        with_gradients(c, x, state, ("kernel_values", "recurrent_kernel_values"), path=path)
+        for c in (other, saved)
+    )
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        assert torch.equal(a, b)
+    run_layer(other, x, state, path=path).output.sum().backward()
+    assert other.recurrent_kernel_values.grad.shape == saved.recurrent_kernel_values.shape
+    assert torch.equal(other.recurrent_kernel, cell.recurrent_kernel)
+
+
+def test_a_state_of_which_a_part_is_missing_leaves_the_others_fitting():
+    cell, masks, _, _ = problem()
+    saved, other = compressed_cell(cell, masks).state_dict(), compressed_cell(cell, other_masks(cell))
+    before = copy.deepcopy(other.state_dict())
+    for missing in ("kernel_values", "kernel_indices", "kernel_indptr"):
+        partial = {name: value for name, value in saved.items() if name != missing}
+        with pytest.raises(ValueError, match=r"kernel_(values must be|indptr must run)"):
+            other.load_state_dict(partial, strict=False)
+        assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    assert len(other.load_state_dict({}, strict=False).missing_keys) == len(before)
 
 
 def test_indices_that_were_spoilt_are_looked_at_again():

@@ -1,5 +1,7 @@
 """A pruned network and the one that stores what is left of it."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -53,6 +55,26 @@ def test_it_can_be_trained_and_streamed():
     torch.testing.assert_close(
         torch.from_numpy(stream.push(x[0].numpy())), small(x[:1])[0][0].detach(), rtol=0, atol=1e-6
     )
+
+
+def test_a_state_comes_back_without_its_masks(tmp_path):
+    """Into a network compressed from anything, whole or, where a layer is refused, not at all."""
+    model, masks, x = pruned()
+    small = compress(model, masks)
+    torch.save(small.state_dict(), tmp_path / "weights.pt")
+    other = compress(EGRU(5, (16, 9), threshold=0.1, batch_first=True))
+    before = copy.deepcopy(other.state_dict())
+    state = torch.load(tmp_path / "weights.pt")
+    spoilt = state | {"cells.1.kernel_indices": state["cells.1.kernel_indices"] + 100}
+    with pytest.raises(ValueError, match=r"cells\.1\.kernel_indices must be in 0\.\.26, got"):
+        other.load_state_dict(spoilt)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    other.load_state_dict(state)
+    assert torch.equal(other(x)[0], small(x)[0])
+    assert other.cells[0].density() == small.cells[0].density()
+    by_hand = compress(EGRU(5, (16, 9), threshold=0.1, batch_first=True))
+    by_hand.load_state_dict(state, assign=True)
+    assert torch.equal(by_hand(x)[0], small(x)[0])
 
 
 def test_bad_input_is_refused():

@@ -128,6 +128,15 @@ def test_thresholding_a_trained_gru_is_another_function():
             ValueError,
             "model must drop nothing but values between layers",
         ),
+        (lambda: state_from_gru(torch.zeros(0, 2, 4)), ValueError, r"h must be .* got \(0, 2, 4\)"),
+        (lambda: state_from_gru([1.0]), TypeError, "h must be a tensor, got list"),
+        (lambda: state_to_gru(()), ValueError, r"state must have layers of one size, got \[\]"),
+        (lambda: state_to_gru(torch.ones(1, 2)), TypeError, "state must be an EGRUState for each layer"),
+        (
+            lambda: state_to_gru(EGRU(2, (3, 4))(torch.ones(1, 1, 2))[1]),
+            ValueError,
+            r"state must have layers of one size, got \[\(1, 3\), \(1, 4\)\]",
+        ),
         (lambda: state_from_gru(torch.ones(3)), ValueError, r"h must be \(layer, batch, hidden_size\) or"),
     ],
 )

@@ -264,24 +264,65 @@ def test_connections_are_dropped_for_a_whole_call(path):
     assert torch.equal(run_layer(cell, x, state, path=path).output, dropped.output)
 
 
+@pytest.mark.parametrize("path", ["Dense", "", None])
+def test_a_path_that_is_none_is_refused(path):
+    cell, x, state, _ = problem()
+    with pytest.raises(ValueError, match=f"path must be one of auto, dense, event, got {path!r}"):
+        run_layer(cell, x, state, path=path)
+
+
 def test_auto_takes_one_of_the_two_and_its_bits(monkeypatch):
     cell, x, state, lengths = problem()
     asked = []
     for path in ("event", "dense"):
 
-        def choose(costs, activity, need, path=path):
-            asked.append((activity, need))
+        def choose(costs, activity, need, filled, path=path):
+            asked.append((activity, need, filled))
             return path
 
-        monkeypatch.setattr(layers, "measure_paths", lambda *sizes: asked.append(sizes))
+        monkeypatch.setattr(layers, "measure_paths", lambda *sizes, **of: asked.append((*sizes, of)))
         monkeypatch.setattr(layers, "choose_path", choose)
         found = run_layer(cell, x, state, lengths, path="auto")
         assert found.path == path
         assert torch.equal(found.output, run_layer(cell, x, state, lengths, path=path).output)
-    assert asked[0] == (3, 17, True)
-    probed = run_layer(cell, x[:, :8], state, lengths.clamp(max=8))
-    late = slice(4, 8)
-    assert asked[1][0] == pytest.approx(float((probed.output[:, late] != 0).double().mean()))
+    assert asked[0] == (3, 17, True, {"reset_gate": "after", "dtype": F64, "threads": 1})
+    late = torch.arange(9) >= 4
+    steps = (torch.arange(9) < lengths.clamp(max=8)[:, None]) & late
+    probed = run_layer(cell, x, state, lengths)
+    assert asked[1][0] == pytest.approx(float((probed.output[steps] != 0).double().mean()))
+    assert asked[1][1] == pytest.approx(float(probed.need()[steps].double().mean()))
+    assert asked[1][2] == int(lengths.sum()) / 27
     with torch.no_grad():
-        run_layer(cell, x, state, path="auto")
-    assert asked[-2] == (3, 17, False)
+        run_layer(cell, x, state, path="auto", threads=2)
+    assert asked[-2] == (3, 17, False, {"reset_gate": "after", "dtype": F64, "threads": 2})
+    probed = run_layer(cell, x[:, :8], state)
+    assert asked[-1] == (
+        float((probed.output[:, 4:] != 0).double().mean()),
+        float(probed.need()[:, 4:].double().mean()),
+        1.0,
+    )
+    cell, x, state, _ = problem(dtype=F32, reset_gate="before")
+    run_layer(cell, x, state, path="auto")
+    assert asked[-2][3] == {"reset_gate": "before", "dtype": F32, "threads": 1}
+
+
+@pytest.mark.parametrize("steps", [0, 2, 5, 9])
+def test_padding_is_neither_activity_nor_need(steps, monkeypatch):
+    """A row among empty ones is asked about as if it were alone, and as the eighth of a batch that it is."""
+    cell, x, state, _ = problem(batch=8, surrogate_support=3.0)
+    asked = []
+    monkeypatch.setattr(layers, "measure_paths", lambda *sizes, **of: None)
+    monkeypatch.setattr(layers, "choose_path", lambda costs, *shares: asked.append(shares) or "event")
+    lengths = torch.tensor([0, 0, steps, 0, 0, 0, 0, 0])
+    run_layer(cell, x, state, lengths, path="auto")
+    among, one = asked[0], slice(2, 3)
+    if not steps:
+        assert among == (0, 0, 0)
+        return
+    run_layer(cell, x[one, :], EGRUState(*(s[one] for s in state)), lengths[one], path="auto")
+    assert among[:2] == asked[1][:2]
+    assert among[2] == asked[1][2] / 8
+    begin = 4 if steps > 4 else 0
+    run = run_layer(cell, x[one, : min(steps, 8)], EGRUState(*(s[one] for s in state)))
+    assert among[0] == float((run.output[:, begin:] != 0).double().mean()) > 0
+    assert among[1] == float(run.need()[:, begin:].double().mean()) < 1

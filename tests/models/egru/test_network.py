@@ -1,5 +1,6 @@
 """The network called like torch.nn.GRU: layouts, lengths, packed sequences, carried states, reports."""
 
+import copy
 import math
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from eventbook.kernels.events.egru import GATES, RESETS
-from eventbook.models.egru import EGRU, EGRUState, SigmoidThreshold, detached
+from eventbook.models.egru import EGRU, EGRUState, SigmoidThreshold, compress, detached, run_layer
 
 F64 = torch.float64
 SIZES = (19, 12)
@@ -101,6 +102,17 @@ def test_a_need_that_is_too_small_would_be_noticed():
         found = gradients(model, model, x, state)
     assert relative(found[0][0], expected[0][0]) == 0
     assert relative(found[1][0], expected[1][0]) > 1e-2
+
+
+def test_it_can_be_made_where_it_will_live():
+    model = EGRU(5, SIZES, generator=seeded(), dtype=F64, device="cpu")
+    rounded = EGRU(5, SIZES, generator=seeded())
+    assert {p.dtype for p in model.parameters()} == {F64}
+    assert all(
+        torch.equal(p.float(), q) for p, q in zip(model.parameters(), rounded.parameters(), strict=True)
+    )
+    assert not torch.equal(model.cells[1].kernel, rounded.cells[1].kernel.double())
+    assert EGRU(5, SIZES, threshold=0.2, device="meta").cells[1].threshold().is_meta
 
 
 def test_a_single_layer_and_equal_layers():
@@ -204,6 +216,30 @@ def test_padding_changes_nothing(reset, gate, lengths, path):
                 assert relative(part[row : row + 1], whole) <= 1e-14
 
 
+@pytest.mark.parametrize("path", ["event", "dense", "auto"])
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("behind", [math.nan, math.inf, 7.0])
+def test_what_stands_in_padding_is_part_of_nothing(path, events, compressed, behind):
+    """Outputs, states, counts and all gradients, to the bit those of zeros there."""
+    model = network(path=path, event_input=events)
+    if compressed:
+        model = compress(
+            model, {f"cells.{n}.recurrent_kernel": torch.rand(u, 3 * u) < 0.4 for n, u in enumerate(SIZES)}
+        )
+    x, state = inputs()
+    lengths = torch.tensor([4, 0, 9])
+    padding = torch.arange(9) >= lengths[:, None]
+    clean, dirty = x.masked_fill(padding[..., None], 0), x.masked_fill(padding[..., None], behind)
+    found, expected = (gradients(model, lambda x, s: model(x, s, lengths), v, state) for v in (dirty, clean))
+    for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+        assert torch.equal(a, b)
+        assert b.isfinite().all()
+    assert expected[1][0].abs().max() > 1e-4
+    counts = [[layer.input_counts for layer in model.run(v, state, lengths).layers] for v in (dirty, clean)]
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(*counts, strict=True))
+
+
 @pytest.mark.parametrize("path", ["event", "dense"])
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("cut", [0, 1, 4, 9])
@@ -228,6 +264,12 @@ def test_carrying_the_outputs_alone_is_another_network():
     forgetful = tuple(EGRUState(torch.zeros_like(its.carry), its.output) for its in middle)
     second, _ = model(x[:, 4:], forgetful)
     assert relative(torch.cat([first, second], 1), expected) > 1e-2
+
+
+@pytest.mark.parametrize("other", [None, torch.ones(2, 3), EGRUState(torch.ones(1), torch.ones(1)), [None]])
+def test_what_is_no_state_cannot_be_detached(other):
+    with pytest.raises(TypeError, match="must be an EGRUState"):
+        detached(other)
 
 
 def test_a_detached_state_ends_gradients():
@@ -258,8 +300,7 @@ def test_a_run_says_what_each_layer_did():
         spoken = layer.output != 0
         sent = sum(int(spoken[row, : n - 1].sum()) for row, n in enumerate(lengths.tolist()))
         assert layer.operations().multiply_accumulates == 3 * units * sent
-        read = int((x != 0).sum()) if below.shape[2] == 5 else int((below != 0).sum())
-        assert layer.input_operations().multiply_accumulates == 3 * units * read
+        assert layer.input_operations().multiply_accumulates == 3 * units * int((below != 0).sum())
         assert layer.activity() == float(spoken[steps].double().mean())
         below = layer.output
     dense = network().run(inputs()[0])
@@ -339,6 +380,65 @@ def test_torch_compiles_the_whole_of_it(path, gate):
     agree(found, gradients(model, lambda x, s: model(x, s, lengths), x, state), 1e-14)
 
 
+@pytest.mark.parametrize("path", ["dense", "auto"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_torch_func_derives_the_dense_path_in_all_ways(path, compressed):
+    model = network(path=path)
+    model = compress(model) if compressed else model
+    x = inputs(batch=2, time=4)[0]
+    weights = dict(model.named_parameters())
+
+    def loss(weights, x):
+        return torch.func.functional_call(model, weights, (x,))[0].square().sum()
+
+    expected = torch.autograd.grad(loss(weights, x), list(weights.values()))
+    found = torch.func.grad(loss)(weights, x)
+    assert all(relative(found[name], g) <= 1e-12 for name, g in zip(weights, expected, strict=True))
+    rows = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x[:, None])
+    assert all(relative(rows[name].sum(0), g) <= 1e-12 for name, g in zip(weights, expected, strict=True))
+    model.path = "dense"  # autograd's second derivative; torch.func's takes "auto" for it, too
+    second = torch.autograd.functional.hessian(lambda x: loss(weights, x), x)
+    model.path = path
+    assert relative(torch.func.hessian(loss, 1)(weights, x), second) <= 1e-12
+    assert second.abs().max() > 1e-4
+    slope = torch.func.jvp(lambda x: loss(weights, x), (x,), (x,))[1]
+    assert relative(slope, (torch.func.grad(loss, 1)(weights, x) * x).sum()) <= 1e-12
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_kernels_say_that_torch_func_does_not_reach_them(events):
+    model, x = network(event_input=events), inputs(batch=2, time=4)[0]
+
+    def loss(x):
+        return model(x)[0].square().sum()
+
+    name = "activity" if events else "projection"
+    grad = torch.func.grad(loss)
+    for derive, given_ in ((grad, x), (torch.func.jacrev(loss), x), (torch.func.vmap(grad), x[None])):
+        with pytest.raises(NotImplementedError, match=rf"^{name} is differentiated by torch\.func, which"):
+            derive(given_)
+    alone = torch.func.grad(lambda v: v.sum() + loss(x).detach())  # what does not depend on it may be there
+    assert torch.equal(alone(x), torch.ones_like(x))
+    with pytest.raises(NotImplementedError, match="carries a tangent"):
+        torch.func.jvp(loss, (x,), (x,))
+    assert torch.equal(torch.func.vmap(lambda x: model(x)[0])(x[None])[0], model(x)[0])
+    x.requires_grad_()
+    (first,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable once, got a backward pass through its gradient"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("path", ["event", "dense"])
+@pytest.mark.parametrize("bad", [-1, 99])
+def test_a_compiled_network_refuses_lengths_as_any_other(path, bad):
+    model, (x, state) = network(path=path), inputs(time=4)
+    torch.compiler.reset()  # of graphs of other tests, which count
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for call in (model, compiled):
+        with pytest.raises(ValueError, match=rf"lengths\[2\] must be in 0..4 \(time\), got {bad}"):
+            call(x, state, torch.tensor([4, 1, bad]))
+
+
 def test_threads_and_precisions():
     x, state = inputs(batch=5)
     one, two = network(), network(threads=2)
@@ -366,6 +466,53 @@ def test_it_learns_to_remember():
     assert sum(losses[-10:]) / 10 < 0.25
 
 
+@pytest.mark.parametrize("path", ["event", "dense", "auto"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_under_autocast_it_is_the_same_network(path, bias, compressed):
+    """To the bit, forward and back, wherever its input and state came from."""
+    model = network(path=path, bias=bias, dtype=torch.float32)
+    if compressed:
+        model = compress(model, {"cells.1.kernel": torch.rand(19, 36, generator=seeded()) < 0.4})
+    x, state = inputs(dtype=torch.float32)
+    rounded = x.bfloat16(), tuple(EGRUState(*(part.bfloat16() for part in its)) for its in state)
+    widened = x.bfloat16().float(), tuple(EGRUState(*(p.float() for p in its)) for its in rounded[1])
+    lengths = torch.tensor([9, 2, 5])
+
+    def automatic(x, s):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (x[0] @ x[0].t()).dtype == torch.bfloat16  # control
+            return model(x, s, lengths)
+
+    def plain(x, s):
+        return model(x, s, lengths)
+
+    found = [gradients(model, automatic, *given_) for given_ in ((x, state), rounded)]
+    expected = [gradients(model, plain, *given_) for given_ in ((x, state), widened)]
+    found, expected = (
+        [tensor for run in runs for part in run for tensor in part] for runs in (found, expected)
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b if a.dtype == b.dtype else b.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        packed = pack_padded_sequence(rounded[0], lengths, batch_first=True, enforce_sorted=False)
+        assert model(packed)[0].data.dtype == torch.float32
+
+
+def test_autocast_excuses_no_other_dtype():
+    model, (x, _) = network(dtype=torch.float32), inputs()
+    complaint = r"input must have the dtype of the weights, torch\.float32, got"
+    with torch.autocast("cpu", torch.bfloat16):
+        for other in (x, x.half(), x.long()):
+            with pytest.raises(TypeError, match=complaint):
+                model(other)
+        torch.compiler.reset()  # of graphs of other tests, which count
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(x.bfloat16())[0], model(x.bfloat16())[0])
+    with pytest.raises(TypeError, match=complaint):
+        model(x.bfloat16())
+
+
 # --- refusals ----------------------------------------------------------------------------------------------
 
 
@@ -382,6 +529,8 @@ def test_it_learns_to_remember():
         ({"hidden": ()}, ValueError, "hidden_size must have a layer at least, got none"),
         ({"hidden": (4, 0)}, ValueError, r"hidden_size\[1\] must be >= 1, got 0"),
         ({"hidden": (4, 5), "num_layers": 3}, ValueError, "num_layers must be 2, one for each .* got 3"),
+        ({"hidden": True}, TypeError, "hidden_size must be a whole number, got True"),
+        ({"hidden": 4, "num_layers": True}, TypeError, "num_layers must be a whole number, got True"),
         ({"num_layers": 0, "hidden": 4}, ValueError, "num_layers must be >= 1, got 0"),
     ],
 )
@@ -391,11 +540,44 @@ def test_bad_options_are_refused(options, error, complaint):
 
 
 @pytest.mark.parametrize(
+    "name, value, error, complaint",
+    [
+        ("path", "Dense", ValueError, "path must be one of auto, dense, event, got 'Dense'"),
+        ("dropout_over", "typo", ValueError, "dropout_over must be one of step, sequence, got 'typo'"),
+        ("dropout", 1.5, ValueError, "dropout must be in 0..1, below 1, got 1.5"),
+        ("drop_connect", math.nan, ValueError, "drop_connect must be in 0..1, below 1, got nan"),
+        ("threads", 0, ValueError, "threads must be >= 1, got 0"),
+        ("threads", True, TypeError, "threads must be a whole number, got True"),
+    ],
+)
+def test_what_may_be_changed_is_looked_at_whenever_it_is(name, value, error, complaint):
+    model = network()
+    before = getattr(model, name)
+    with pytest.raises(error, match=complaint):
+        setattr(model, name, value)
+    assert getattr(model, name) == before
+    twin = copy.deepcopy(model)
+    twin.path, twin.threads, twin.dropout, twin.dropout_over = "dense", 2, 0.5, "sequence"
+    assert (twin.path, twin.threads, twin.dropout, twin.dropout_over) == ("dense", 2, 0.5, "sequence")
+    assert twin.run(inputs()[0]).layers[0].path == "dense"
+
+
+@pytest.mark.parametrize(
     "change, error, complaint",
     [
         (lambda x, s: (x[..., :4], s), ValueError, r"with input_size 5, got \(3, 9, 4\)"),
         (lambda x, s: (x[None], s), ValueError, r"input must be \(batch, time, input_size\) or \(time, inp"),
         (lambda x, s: (x.float(), s), TypeError, "input must have the dtype of the weights, tor"),
+        (lambda x, s: (x.tolist(), s), TypeError, "input must be a tensor, got list"),
+        (lambda x, s: (x.numpy(), s), TypeError, "input must be a tensor, got ndarray"),
+        (lambda x, s: (x, s, [9, 9, 9]), TypeError, "lengths must be a tensor, got list"),
+        (lambda x, s: (x.to("meta"), s), ValueError, "input must be on the device of the weights, cpu, got"),
+        (
+            lambda x, s: (x, (EGRUState(s[0].carry.to("meta"), s[0].output), s[1])),
+            ValueError,
+            r"state\[0\].carry must be on the device of the weights, cpu, got meta",
+        ),
+        (lambda x, s: (x[0], (s[0], None)), TypeError, r"state\[1\] must be an EGRUState of .* got NoneType"),
         (lambda x, s: (x, s[:1]), ValueError, "state must have 2 members, one a layer, got 1"),
         (lambda x, s: (x, s[0]), TypeError, "state must be an EGRUState for each layer, got EGRUState"),
         (lambda x, s: (x, s[0].carry), TypeError, "state must be an EGRUState for each layer, got Tensor"),
@@ -421,11 +603,9 @@ def test_bad_calls_are_refused(change, error, complaint):
 
 
 def test_kernels_run_on_the_cpu_and_say_so():
-    model = network().to("meta")
-    x, state = inputs()
-    with pytest.raises(ValueError, match="must be on the CPU"):
-        model(
-            x.to("meta"),
-            tuple(EGRUState(*(p.to("meta") for p in its)) for its in state),
-            torch.tensor([1, 2, 3]),
-        )
+    """Shapes without memory pass among themselves, and lengths, which may be on the CPU, go along."""
+    model, (x, state), lengths = network().to("meta"), inputs(), torch.tensor([1, 2, 3])
+    shapes = tuple(EGRUState(*(p.to("meta") for p in its)) for its in state)
+    assert model(x.to("meta"), shapes, lengths)[0].shape == (3, 9, 12)
+    with pytest.raises(ValueError, match="must be on the CPU, where the kernels run, got meta"):
+        run_layer(model.cells[0], x.to("meta"), shapes[0], lengths)

@@ -1,5 +1,7 @@
 """Traces against their recurrence and its gradient in closed form; ends and means of padded rows."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -61,6 +63,30 @@ def test_ends_and_means_are_of_what_is_no_padding():
     assert torch.equal(at_end(values, lengths), torch.stack([values[0, 3], values[1, 1]]))
     assert torch.allclose(mean_over_time(values), values.mean(1))
     assert torch.allclose(mean_over_time(values, lengths)[1], values[1, :2].mean(0))
+
+
+@pytest.mark.parametrize("read", [at_end, mean_over_time])
+@pytest.mark.parametrize("behind", [math.nan, math.inf])
+def test_what_stands_in_padding_does_not_matter(read, behind):
+    values, lengths = torch.randn(2, 4, 3), torch.tensor([4, 2])
+    dirty = values.clone()
+    dirty[1, 2:] = behind
+    dirty.requires_grad_()
+    found = read(dirty, lengths)
+    assert torch.equal(found, read(values, lengths))
+    (gradient,) = torch.autograd.grad(found.sum(), dirty)
+    assert gradient.isfinite().all()
+    assert not gradient[1, 2:].any()
+
+
+@pytest.mark.parametrize("read", [at_end, mean_over_time])
+def test_a_compiled_readout_looks_at_lengths(read):
+    compiled = torch.compile(read, backend="aot_eager", fullgraph=True)
+    values = torch.randn(2, 4, 3)
+    assert torch.equal(compiled(values, torch.tensor([4, 2])), read(values, torch.tensor([4, 2])))
+    for bad in (0, -1, 5):
+        with pytest.raises(ValueError, match=rf"lengths\[1\] must be in 1..4 .* got {bad}"):
+            compiled(values, torch.tensor([4, bad]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbook.kernels.events.egru import GATES, RESETS
-from eventbook.models.egru import EGRU, EGRUState, EGRUStream, SigmoidThreshold, compress, from_gru
+from eventbook.models.egru import (
+    EGRU,
+    EGRUState,
+    EGRUStream,
+    SigmoidThreshold,
+    Threshold,
+    compress,
+    from_gru,
+)
 from eventbook.models.egru.streaming import run
 
 F64 = torch.float64
@@ -232,6 +240,77 @@ def test_inputs_of_another_shape_are_refused(x, complaint):
     )
 
 
+@pytest.mark.parametrize(
+    "x, kind",
+    [
+        (np.ones(5, complex), "complex128"),
+        (["1", "2", "3", "4", "5"], "<U1"),
+        ([None] * 5, "object"),
+        (np.ones(5, "m8[us]"), r"timedelta64\[us\]"),
+    ],
+)
+def test_inputs_that_are_no_real_numbers_are_refused(x, kind):
+    stream = EGRUStream(network(dtype=torch.float32))
+    before = stream.push(np.ones(5))
+    with pytest.raises(TypeError, match=f"x must be real numbers, got {kind}"):
+        stream.push(x)
+    stream.reset()
+    for same in (np.ones(5, bool), np.ones(5, np.uint8), np.ones(5, np.float16), np.ones(5, ">f8")):
+        stream.reset()
+        assert np.array_equal(stream.push(same), before)
+
+
+def test_a_network_of_several_precisions_is_refused():
+    """Whichever layer or part of it is another: nothing is rounded in silence."""
+    for part in ("cells.1", "cells.2", "cells.0.threshold"):
+        model = network(dtype=torch.float32)
+        model.get_submodule(part).double()
+        with pytest.raises(
+            TypeError, match=f"weights of one dtype, torch.float32, got torch.float64 in {part}"
+        ):
+            EGRUStream(model)
+    model = network(hidden=(4,), threshold=lambda units, generator: Wide(units))
+    EGRUStream(model)
+    with pytest.raises(TypeError, match=r"torch\.float32, got torch\.float64 in cells\.0\.threshold$"):
+        EGRUStream(model.float())
+
+
+class Wide(Threshold):
+    """Of double precision whatever the weights are."""
+
+    def forward(self):
+        return torch.ones(self.size, dtype=F64)
+
+
+@pytest.mark.parametrize(
+    "spoil, error, complaint",
+    [
+        (
+            lambda s: s.double(),
+            TypeError,
+            "must have the dtype of the weights, torch.float32, got torch.float64",
+        ),
+        (lambda s: s.to(torch.bfloat16), TypeError, "must have the dtype .* got torch.bfloat16"),
+        (lambda s: s * math.nan, ValueError, "must be finite, got nan or inf"),
+        (lambda s: s + math.inf, ValueError, "must be finite, got nan or inf"),
+        (lambda s: s.numpy(), TypeError, "must be a tensor, got ndarray"),
+    ],
+)
+@pytest.mark.parametrize("part", ["carry", "output"])
+def test_a_state_that_is_none_is_refused_and_changes_nothing(spoil, error, complaint, part):
+    stream = EGRUStream(network(dtype=torch.float32))
+    stream.push(np.ones((3, 5)))
+    before = stream.state()
+    bad = before[1]._replace(**{part: spoil(getattr(before[1], part))})
+    with pytest.raises(error, match=rf"state\[1\].{part} {complaint}"):
+        stream.reset((before[0], bad, before[2]))
+    assert stream.steps == 3
+    for its, other in zip(stream.state(), before, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(its, other, strict=True))
+    with pytest.raises(TypeError, match="state must be an EGRUState for each layer, got Tensor"):
+        stream.reset(before[0].carry)
+
+
 def test_what_cannot_be_streamed_is_refused():
     with pytest.raises(TypeError, match="model must be an EGRU, got GRU"):
         EGRUStream(torch.nn.GRU(2, 3))
@@ -240,6 +319,10 @@ def test_what_cannot_be_streamed_is_refused():
     model = network()
     with torch.no_grad():
         model.cells[1].kernel[0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"model must have finite weights, got others in cells\.1\.kernel"):
+        EGRUStream(model)
+    with torch.no_grad():
+        model.cells[1].kernel[:] = -math.inf  # what a threshold may be
     with pytest.raises(ValueError, match=r"model must have finite weights, got others in cells\.1\.kernel"):
         EGRUStream(model)
     stream, state = EGRUStream(network()), EGRUStream(network()).state()

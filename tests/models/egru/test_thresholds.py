@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eventbook.models.egru import EGRU, BetaThreshold, FixedThreshold, SigmoidThreshold, Threshold
+from eventbook.models.egru import EGRU, BetaThreshold, FixedThreshold, SigmoidThreshold, Threshold, to_gru
 
 F64 = torch.float64
 
@@ -124,6 +124,8 @@ def test_a_fixed_threshold_is_what_it_was_given():
         (lambda: FixedThreshold(2, math.nan), ValueError, "threshold must be > 0 .* got nan"),
         (lambda: FixedThreshold(2, [0.1, -math.inf]), ValueError, "or -inf for all.*, got -inf"),
         (lambda: FixedThreshold(2, torch.ones(3)), ValueError, r"value must be a number or \(2,\), got"),
+        (lambda: FixedThreshold(2, "high"), TypeError, r"value must be a number or \(2,\) .* got 'high'"),
+        (lambda: FixedThreshold(2, None), TypeError, r"value must be a number or \(2,\) numbers, got None"),
         (lambda: FixedThreshold(0, 0.1), ValueError, "size must be >= 1, got 0"),
         (lambda: BetaThreshold(2, 0.0), ValueError, "mean must be between 0 and 1, got 0.0"),
         (lambda: BetaThreshold(2, -0.2465), ValueError, "mean must be between 0 and 1, got -0.2465"),
@@ -151,3 +153,56 @@ def test_a_threshold_of_ones_own():
     assert np.isfinite(float(model.cells[0].threshold.one.grad))
     with pytest.raises(NotImplementedError):
         Threshold(2)()
+
+
+def test_whether_all_fire_always_is_what_theta_says():
+    """Whoever changes theta, a state or a hand, changes it."""
+    never, always = EGRU(3, 4, threshold=0.5, reset="none"), EGRU(3, 4, threshold=-math.inf, reset="none")
+    never.load_state_dict(always.state_dict())
+    assert never.cells[0].threshold.always
+    to_gru(never)
+    always.load_state_dict(EGRU(3, 4, threshold=0.5, reset="none").state_dict())
+    assert not always.cells[0].threshold.always
+    with pytest.raises(ValueError, match="model must always fire, threshold -inf"):
+        to_gru(always)
+
+
+@pytest.mark.parametrize(
+    "theta, reset, complaint",
+    [
+        (-0.5, "none", r"cells\.1\.threshold\.theta must be > 0 and finite, or -inf for all .* got -0\.5"),
+        (math.nan, "value", r"cells\.1\.threshold\.theta must be > 0 .* got nan"),
+        (math.inf, "threshold", r"cells\.1\.threshold\.theta must be > 0 .* got inf"),
+        (-math.inf, "threshold", r"cells\.1\.threshold\.theta must not be -inf where the reset is threshold"),
+    ],
+)
+def test_a_state_is_looked_at_like_what_a_constructor_is_given(theta, reset, complaint):
+    """And before anything of it is taken, also inside of a larger model."""
+    model = EGRU(3, 4, 2, threshold=0.5, reset=reset)
+    state = {name: value + 1 for name, value in model.state_dict().items()}
+    state["cells.1.threshold.theta"][:] = theta
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    larger = torch.nn.Sequential(model)
+    for strict in (True, False):
+        with pytest.raises(ValueError, match=complaint):
+            model.load_state_dict(state, strict=strict)
+        with pytest.raises(ValueError, match=r"0\." + complaint):
+            larger.load_state_dict({f"0.{name}": value for name, value in state.items()}, strict=strict)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    alone = model.cells[1]
+    with pytest.raises(ValueError, match=complaint.replace(r"cells\.1\.", "")):
+        alone.load_state_dict({name[8:]: value for name, value in state.items() if name[6] == "1"})
+    state["cells.1.threshold.theta"][:] = 0.25
+    model.load_state_dict(state)
+    assert torch.equal(model.cells[1].threshold(), torch.full((4,), 0.25))
+
+
+def test_states_without_a_theta_or_of_another_size_are_for_torch_to_judge():
+    model = EGRU(3, 4, threshold=0.5)
+    with pytest.raises(RuntimeError, match=r"size mismatch for cells\.0\.threshold\.theta"):
+        model.load_state_dict(
+            EGRU(3, 4, threshold=0.5).state_dict() | {"cells.0.threshold.theta": -torch.ones(3)}
+        )
+    with pytest.raises(RuntimeError, match="Missing key"):
+        model.load_state_dict({})
+    assert model.load_state_dict({}, strict=False).missing_keys

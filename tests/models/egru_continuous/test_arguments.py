@@ -53,6 +53,10 @@ CASES = [
     (change("recurrent", lambda x: x[:, 1:]), ValueError, "recurrent must have 3 columns per unit"),
     (change("state", lambda x: x[:3]), ValueError, r"state must be \(4, unit\), .* got \(3, 4\)"),
     (change("asked", lambda x: x.requires_grad_()), ValueError, "asked must not require a gradient"),
+    *[
+        (give(**{name: torch.tensor(8.0, requires_grad=True)}), ValueError, f"{name} must not require a grad")
+        for name in ("duration", "tau_s", "tau_m", "step")
+    ],
     (give(duration=0.0), ValueError, "duration must be > 0 and finite, got 0.0"),
     (give(duration=NAN), ValueError, "duration must be > 0 and finite, got nan"),
     (give(tau_s=-1.0), ValueError, "tau_s must be > 0 and finite, got -1.0"),

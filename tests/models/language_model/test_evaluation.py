@@ -77,6 +77,20 @@ def test_the_released_measure_counts_units_far_above_their_threshold():
         assert silent > 1 - need + 0.5 * active  # and so silent + need > 1: some are counted twice
 
 
+@pytest.mark.parametrize("reset", ["threshold", "none"])
+def test_the_released_measure_is_a_count(reset: str):
+    config = replace(CONFIG, surrogate_support=20.0, reset=reset)
+    model, tokens = LanguageModel(config, torch.Generator().manual_seed(1)), text(41)
+    found = evaluate(model, tokens, batch=4, window=10)
+    model.eval()
+    run = model.run(torch.from_numpy(tokens.astype(np.int64))[:40].view(4, 10))
+    for silent, layer in zip(found.silent_as_released, run.layers, strict=True):
+        taken = (layer.output != 0) * layer.threshold * (reset == "threshold")
+        far = (layer.voltage - taken - layer.threshold).abs() > 1 / 20
+        assert silent == pytest.approx(float(far.double().mean()))
+        assert 0 < silent < 1
+
+
 @pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3)])
 def test_gated_models_spend_everything_but_their_first_state(cell: str, gates: int):
     found = evaluate(built(cell), text(50), batch=1)

@@ -82,6 +82,7 @@ def test_the_anchor_of_the_book():
         (lambda: KneserNey(np.array([1.0, 2, 3]), 5), TypeError, "tokens must be integers, got float64"),
         (lambda: KneserNey(np.arange(5), 5, 3, 1.0), ValueError, "discount must be between 0 and 1, got 1.0"),
         (lambda: KneserNey(np.arange(5), 10_000, 5), ValueError, "order must be 4 or below with 10000 words"),
+        (lambda: KneserNey(np.arange(5), 1_900_000, 4), ValueError, "order must be 3 or below with 1900000 "),
         (lambda: KneserNey(np.arange(5), 5, 0), ValueError, "order must be >= 1, got 0"),
         (lambda: KneserNey(np.arange(5), 5).perplexity(np.array([1])), ValueError, "with 2 at least"),
         (lambda: KneserNey(np.arange(5), 5).perplexity(np.array([1, 7])), ValueError, r"tokens\[1\] must"),

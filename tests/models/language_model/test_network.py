@@ -45,7 +45,7 @@ def test_scores_are_those_of_layers_put_together(cell: str):
 def test_word_vectors_begin_with_the_spread_that_is_asked_for_and_nothing_else_does():
     small, large = built("egru", embedding_std=0.1), built("egru", embedding_std=0.3)
     torch.testing.assert_close(large.embedding, 3 * small.embedding, rtol=1e-6, atol=0)
-    assert abs(float(small.embedding.std()) - 0.1) < 0.02
+    assert abs(float(small.embedding.detach().std()) - 0.1) < 0.02
     for name, weights in small.recurrent.state_dict().items():
         assert torch.equal(weights, large.recurrent.state_dict()[name]), name
 
@@ -116,6 +116,76 @@ def test_each_dropout_acts_in_training_alone(cell: str, kind: str):
     first, second = model(tokens)[0], model(tokens)[0]
     assert not torch.allclose(first, plain)
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("kind", ["input_dropout", "output_dropout"])
+def test_what_is_left_out_of_vectors_and_outputs_is_so_at_every_step(cell: str, kind: str):
+    model, tokens = built(cell, **{kind: 0.4}).train(), words(time=200)
+    run = model.run(tokens)
+    before, after = (
+        (model.embedding[tokens], run.vectors) if kind == "input_dropout" else (run.outputs[-1], run.hidden)
+    )
+    factor = torch.where(before == 0, torch.nan, after / before)  # an EGRU may have said nothing
+    mask = factor.nanmean(1, keepdim=True)
+    assert bool(((factor - mask).abs().nan_to_num() < 1e-12).all())
+    known = mask[~mask.isnan()].detach()
+    assert bool(((known - 1 / 0.6).abs().minimum(known.abs()) < 1e-12).all())
+    assert {float(m) > 1 for m in known} == {True, False}
+    assert not torch.equal(mask[0].nan_to_num(), mask[1].nan_to_num())  # each sequence its own
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_left_out_between_layers_is_so_at_every_step(cell: str):
+    """The second layer alone, given the first one's outputs under one mask a sequence."""
+    model, tokens = built(cell, layer_dropout=0.4).train(), words(time=20)
+    torch.manual_seed(3)
+    run = model.run(tokens)
+    torch.manual_seed(3)
+    if cell == "egru":
+        mask = functional.dropout(run.outputs[0].new_ones(3, 1, 12), 0.4)
+        upper = model.recurrent.cells[1]
+        state, said = None, []
+        for x in (run.outputs[0] * mask).unbind(1):
+            state = upper(x, state)
+            said.append(state.output)
+        expected = torch.stack(said, 1)
+    else:
+        mask = run.outputs[0].new_empty(3, 1, 12).bernoulli_(0.6) / 0.6
+        expected, _ = model.recurrent.layers[1](run.outputs[0] * mask)
+    assert 0 < float((mask == 0).double().mean()) < 1
+    torch.testing.assert_close(run.outputs[1], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_words_are_left_out_wherever_they_stand_and_can_be_answered_all_the_same(cell: str):
+    model, tokens = built(cell, word_dropout=0.4).train(), words(time=100)
+    torch.manual_seed(1)
+    run = model.run(tokens)
+    gone = {int(word) for word in tokens[(run.vectors == 0).all(2)]}
+    assert 4 < len(gone) < 20
+    stays = torch.tensor([int(word) not in gone for word in tokens.flatten()]).view(tokens.shape)
+    expected = model.embedding[tokens] * stays[..., None] / 0.6
+    torch.testing.assert_close(run.vectors, expected, rtol=1e-12, atol=1e-12)
+    torch.manual_seed(1)
+    scores, _ = model(tokens)
+    torch.testing.assert_close(scores, functional.linear(run.hidden, model.embedding, model.bias))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_drop_connect_is_a_call_with_other_recurrent_weights(cell: str):
+    model, other, tokens = built(cell, drop_connect=0.4).train(), built(cell), words()
+    torch.manual_seed(2)
+    scores, _ = model(tokens)
+    torch.manual_seed(2)
+    layers = other.recurrent.cells if cell == "egru" else other.recurrent.layers
+    name = "recurrent_kernel" if cell == "egru" else "weight_hh_l0"
+    with torch.no_grad():
+        for layer in layers:
+            weight = layer.get_parameter(name)
+            weight.copy_(functional.dropout(weight, 0.4))
+            assert 0.2 < float((weight == 0).double().mean()) < 0.6
+    torch.testing.assert_close(scores, other(tokens)[0], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -190,3 +260,9 @@ def test_the_forget_gate_begins_at_one():
 def test_what_makes_no_sense_is_refused(cell, wrong, kind, line):
     with pytest.raises(kind, match=line):
         wrong(built(cell))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.uint32, torch.uint64])
+def test_words_may_be_integers_of_any_width(dtype: torch.dtype):
+    model, tokens = built("egru"), words()
+    assert torch.equal(model(tokens.to(dtype))[0], model(tokens)[0])

@@ -54,6 +54,29 @@ def test_single_precision_at_its_own_size():
         assert float((a.grad - b.grad).norm() / b.grad.norm()) < 2e-6
 
 
+def test_there_is_no_second_derivative_and_it_says_so():
+    *given_, targets = problem(6)
+    ours = [x.clone().requires_grad_() for x in given_]
+    loss = vocabulary_loss(*ours, targets)
+    (gradient,) = torch.autograd.grad(loss, ours[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="vocabulary_loss is differentiable once"):
+        (loss + 100 * gradient.square().sum()).backward()
+
+
+def test_autocast_leaves_its_precision_alone():
+    *given_, targets = problem(6, dtype=torch.float32)
+    ours, theirs = ([x.clone().requires_grad_() for x in given_] for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = vocabulary_loss(*ours, targets)
+        of_half = vocabulary_loss(given_[0].bfloat16(), *given_[1:], targets)
+    expected = vocabulary_loss(*theirs, targets)
+    loss.backward()
+    expected.backward()
+    assert torch.equal(loss, expected)
+    assert of_half.dtype == torch.float32
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_a_wrong_word_changes_the_gradient():
     hidden, weight, bias, targets = problem(6)
     gradients = []

@@ -1,12 +1,15 @@
 """A file gives back the model to half precision, and what is no such file is said to be none."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from eventbook.learning.pruning import rewire
+from eventbook.models.egru import compress
 from eventbook.models.language_model import LanguageModel, LanguageModelConfig, load_model, save_model
 
 CONFIG = LanguageModelConfig(30, 8, (12, 8), reset="value", surrogate_support=5.0)
@@ -43,6 +46,27 @@ def test_what_does_not_fit_half_precision_is_not_written(tmp_path: Path):
     with pytest.raises(TypeError):
         save_model(LanguageModel(CONFIG), tmp_path / "model.safetensors", {"when": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["compressed", "rewired"])
+def test_a_model_with_other_weights_than_its_config_says_is_not_written(tmp_path: Path, how: str):
+    model = LanguageModel(CONFIG, torch.Generator().manual_seed(0))
+    if how == "compressed":
+        model.recurrent = compress(model.recurrent)
+    else:
+        rewire(model, 0.5)
+    with pytest.raises(ValueError, match=r"weights of its config, got one without recurrent\.cells\.0"):
+        save_model(model, tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_draws_nothing(tmp_path: Path):
+    save_model(LanguageModel(replace(CONFIG, cell="lstm")), tmp_path / "model.safetensors")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load_model(tmp_path / "model.safetensors")
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path):

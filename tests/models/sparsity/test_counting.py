@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from eventbook.learning.pruning import rewire
+from eventbook.learning.rewiring.sparse_linear import FreeSparseLinear, SparseLinear
 from eventbook.models.egru import EGRU, compress
+from eventbook.models.egru_continuous import EGRUContinuous
 from eventbook.models.sparsity import (
     ActivationSparsity,
     ConnectionSparsity,
@@ -175,6 +178,20 @@ def test_connections_of_all_kinds_count():
     assert ConnectionSparsity.of(egru) == ConnectionSparsity.of(compress(egru))
     assert 0.6 < ConnectionSparsity.of(egru).share < 0.8
     assert ConnectionSparsity.of(nn.Embedding(3, 4)).share == 0
+
+
+def test_layers_that_store_some_connections_are_counted_as_the_matrices_they_are():
+    for layer in (SparseLinear(10, 8, connectivity=0.1), FreeSparseLinear(10, 8, connectivity=0.1)):
+        assert ConnectionSparsity.of(nn.Sequential(layer, nn.ReLU())) == (72, 80)
+    with torch.no_grad():
+        (layer := SparseLinear(10, 8, budget=8)).theta[:3] = -1  # dormant
+    assert ConnectionSparsity.of(layer) == (75, 80)
+    rewired = rewire(EGRU(3, 4), 0.5)
+    assert ConnectionSparsity.of(rewired) == (18 + 24, 36 + 48)
+    continuous = EGRUContinuous(3, 5)
+    with torch.no_grad():
+        continuous.kernel[0] = 0
+    assert ConnectionSparsity.of(continuous) == (15, 3 * 15 + 5 * 15)
 
 
 def test_batches_add_up():

@@ -74,7 +74,8 @@ def _wikitext2() -> tuple[Place, dict[str, list[str]]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as file:
+            return list(file)  # ends at newlines alone: a form feed within a line ends none
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 

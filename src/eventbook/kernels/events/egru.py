@@ -31,6 +31,7 @@ r y, and the first meets 2 H weights of its row, the second H.
 Source: `egru`, code form and paper form; sparse back-propagation derived there.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -71,6 +72,17 @@ class EGRUGradients(NamedTuple):
     output: Float[Tensor, "batch unit"]
 
 
+def check_form(reset: str, reset_gate: str, support: float, dampening: float) -> None:
+    """ValueError if a word is none of those known or a number of the surrogate is out of range."""
+    for name, word, known in (("reset", reset, RESETS), ("reset_gate", reset_gate, GATES)):
+        if word not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
+    if not support > 0:
+        raise ValueError(f"surrogate_support must be > 0, got {support}")
+    if not 0 <= dampening < math.inf:
+        raise ValueError(f"surrogate_dampening must be >= 0 and finite, got {dampening}")
+
+
 def checked(
     projection: Tensor,
     recurrent: Tensor | None,
@@ -88,13 +100,7 @@ def checked(
 
     Without `recurrent`, which is then no dense matrix, whoever calls looks at it.
     """
-    for name, word, known in (("reset", reset, RESETS), ("reset_gate", reset_gate, GATES)):
-        if word not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
-    if not support > 0:
-        raise ValueError(f"surrogate_support must be > 0, got {support}")
-    if not dampening >= 0:
-        raise ValueError(f"surrogate_dampening must be >= 0, got {dampening}")
+    check_form(reset, reset_gate, support, dampening)
     sizes = axes(
         threshold=(threshold, "unit"),
         recurrent=(recurrent, "unit three_units"),
@@ -166,7 +172,8 @@ def egru_sequence(
     reset_gate
         Where r acts: "after" the recurrent product, or "before" it.
     surrogate_support, surrogate_dampening
-        beta > 0 (may be inf) and gamma >= 0 of the surrogate derivative; they do not change the outputs.
+        beta > 0 (may be inf) and gamma >= 0, finite, of the surrogate derivative; they do not change the
+        outputs.
     every_row
         Read the rows of silent units as well, in both directions: the dense recurrence by the same code, for
         honest comparisons.

@@ -33,6 +33,14 @@ from eventbook.kernels.machinery.tensors import FLOATING, axes, copy, same_dtype
 Array = NDArray[Any]
 
 
+def real_numbers(x: ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """Input as a kernel compiled for `dtype` reads it; TypeError if it is no real numbers."""
+    given = np.asarray(x)
+    if given.dtype is not dtype and given.dtype.kind not in "fiub":  # NumPy would cut or parse them
+        raise TypeError(f"x must be real numbers, got {given.dtype}")
+    return np.require(given, dtype, ["C", "A", "W"])
+
+
 class ProductStream:
     """One matrix, ready for input after input; see the module.
 
@@ -95,8 +103,10 @@ class ProductStream:
         ------
         ValueError
             If the shape is another one.
+        TypeError
+            If they are no real numbers.
         """
-        given = np.require(x, self._dtype, ["C", "A", "W"])  # what the kernel is compiled for
+        given = real_numbers(x, self._dtype)
         if given.shape == (self.sources,):
             self._kernel(given[None], self._y, self._counts, *self._weights, False)
             return self._y[0].copy()

@@ -51,6 +51,8 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
         "meta", which have a shape and no memory, pass where all are such.
     TypeError
         If an argument is no tensor.
+    NotImplementedError
+        If it carries a derivative that kernels do not have: forwards, or by torch.func.
     """
     sizes: dict[str, int] = {}
     elsewhere = []
@@ -72,6 +74,8 @@ def axes(**tensors: tuple[Tensor | None, str]) -> dict[str, int]:
             raise ValueError(f"{name} must be {_shape(names)}{meaning}, got {_shape(lengths)}")
     if forward_ad._current_level >= 0:
         _refuse_tangents({name: tensor for name, (tensor, _) in tensors.items() if tensor is not None})
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        _refuse_transforms({name: tensor for name, (tensor, _) in tensors.items() if tensor is not None})
     if elsewhere:
         _check_devices({name: tensor for name, (tensor, _) in tensors.items() if tensor is not None})
     return sizes
@@ -84,6 +88,19 @@ def _refuse_tangents(tensors: dict[str, Tensor]) -> None:
             raise NotImplementedError(
                 f"{name} carries a tangent, and kernels have no forward-mode derivatives; use reverse mode"
             )
+
+
+def _refuse_transforms(tensors: dict[str, Tensor]) -> None:
+    """Custom operators of torch have derivatives by torch.autograd alone, not by torch.func."""
+    layers = torch._C._functorch
+    for name, tensor in tensors.items():
+        inner = tensor
+        while torch.is_grad_enabled() and layers.is_functorch_wrapped_tensor(inner):
+            if layers.is_gradtrackingtensor(inner) and inner.requires_grad:
+                raise NotImplementedError(
+                    f"{name} is differentiated by torch.func, which reaches no kernel; use torch.autograd"
+                )
+            inner = layers.get_unwrapped(inner)
 
 
 def _check_devices(tensors: dict[str, Tensor]) -> None:

@@ -6,12 +6,21 @@ reading     a model built, trained and looked at by validation words
 """
 
 from eventbook.learning.language_modelling.reading import identity_of, read_text
-from eventbook.learning.language_modelling.recipe import RELEASED, LanguageTraining, rate, windows
+from eventbook.learning.language_modelling.recipe import (
+    RELEASED,
+    LanguageTraining,
+    Window,
+    course,
+    rate,
+    windows,
+)
 from eventbook.learning.language_modelling.training import train_language_model
 
 __all__ = [
     "RELEASED",
     "LanguageTraining",
+    "Window",
+    "course",
     "identity_of",
     "rate",
     "read_text",

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,6 +73,8 @@ class LanguageTraining:
     def __post_init__(self) -> None:
         for name, least in {"batch_size": 1, "window": 1, "seed": 0}.items():
             whole(getattr(self, name), name, least)
+        if self.random_windows and self.window < LEAST:
+            raise ValueError(f"window must be >= {LEAST} where windows are random, got {self.window}")
         for name in ("epochs", "lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be > 0 and finite, got {getattr(self, name)}")
@@ -119,3 +122,39 @@ def rate(recipe: LanguageTraining, share: float) -> float:
     way = max(0.0, share - recipe.decay_from) / max(1e-12, 1 - recipe.decay_from)
     falling = recipe.final_rate + (1 - recipe.final_rate) * (1 + math.cos(math.pi * way)) / 2
     return recipe.lr * rising * falling
+
+
+class Window(NamedTuple):
+    """Words that one step of the optimiser sees: `length` of each piece from `first` on, in an epoch."""
+
+    epoch: int
+    first: int
+    length: int
+    rate: float
+
+
+def total_steps(recipe: LanguageTraining, steps: int) -> int:
+    """Predicted words of a piece in the whole run, over pieces of so many."""
+    return max(1, round(recipe.epochs * steps))
+
+
+def course(recipe: LanguageTraining, steps: int, done: int = 0) -> Iterator[Window]:
+    """All steps of a run over pieces of so many predicted words, from where it stands; the last is cut short.
+
+    Examples
+    --------
+    >>> recipe = LanguageTraining(epochs=1.5, window=64, random_windows=False)
+    >>> [window.length for window in course(recipe, 100)]
+    [64, 36, 50]
+    """
+    total = total_steps(recipe, steps)
+    while done < total:
+        epoch, begin = divmod(done, steps)
+        for first, length in windows(recipe, epoch, steps):
+            if first < begin:
+                continue
+            length = min(length, total - done)
+            yield Window(epoch, first, length, rate(recipe, done / total) * length / recipe.window)
+            done += length
+            if done == total:
+                return

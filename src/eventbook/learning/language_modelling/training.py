@@ -5,7 +5,7 @@ r"""Training a language model on one long text: windows of random length, state 
 | symbol | meaning | shape | name |
 |---|---|---|---|
 | w | the text, cut into pieces that are read at once | (batch, -1) | `tokens` |
-| W_bar | mean of the weights after every step from `average_from` on | as the weights | - |
+| W_bar | mean of the weights after every step from `average_from` on, 0 where they are | as the weights | - |
 
 Everything random is drawn anew from (seed, epoch, window), so that an interrupted run goes on from its
 checkpoint as if nothing had happened.
@@ -15,22 +15,32 @@ arXiv:2206.06178 for the rest, which rescales the rate of one of its groups of p
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.learning.checkpoints import digest, read_checkpoint, shapes, write_checkpoint
-from eventbook.learning.language_modelling.recipe import LanguageTraining, rate, windows
+from eventbook.learning.language_modelling.recipe import LanguageTraining, course, total_steps
+from eventbook.learning.rewiring.deep_r import sparse_connections
 from eventbook.models.egru import EGRUState
 from eventbook.models.egru.regularisation import activity_target
 from eventbook.models.language_model import LanguageModel, carried_as_released, detached
+
+
+class Stateful(Protocol):
+    """What can be asked for its state and given it back."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
 
 
 def train_language_model(
@@ -42,10 +52,11 @@ def train_language_model(
     watch: Callable[[], dict[str, float]] | None = None,
     begin: Callable[[torch.optim.Optimizer], object] | None = None,
     after_step: Callable[[], object] | None = None,
+    along: Mapping[str, Stateful] | None = None,
     checkpoint: Path | str | None = None,
     save_every: int = 500,
 ) -> list[dict[str, float]]:
-    """Train a model in place, on whatever device it is.
+    """Train a model in place.
 
     Parameters
     ----------
@@ -63,9 +74,13 @@ def train_language_model(
         Called with the optimiser before the first step of this call, as `Masks.hold`.
     after_step
         Called after every step of the optimiser, as `GradualPruning.step`.
+    along
+        What else changes on the way and must be there when an interrupted run goes on, by name: objects with
+        `state_dict` and `load_state_dict`, as a `GradualPruning`. Their states enter the checkpoint and are
+        given back to them before `begin` is called.
     checkpoint
         File from which an interrupted run goes on, bit for bit. It belongs to recipe, model and text; that
-        `looks` and what is called are the same, with what they remember, is the caller's care.
+        `looks` and what is called are the same is the caller's care.
     save_every
         Steps between two writings of it; it is also written with every entry.
 
@@ -78,11 +93,13 @@ def train_language_model(
     ------
     ValueError
         If the text is too short or has a word that the model does not know, a count is below 1, an activity
-        term is asked for without an EGRU, or the checkpoint is broken or of something else.
+        term is asked for without an EGRU, a mean of weights for connections that are rewired, or the
+        checkpoint is broken or of something else.
     TypeError
         If tokens are no integers, or `watch` returns no dict.
     FloatingPointError
-        If the loss is not finite; names the step. The step is not taken, and the last checkpoint stays.
+        If the loss or its gradient is not finite; names the step, which is not taken. The last checkpoint
+        stays.
     """
     whole(looks, "looks", 1)
     whole(save_every, "save_every", 1)
@@ -91,7 +108,9 @@ def train_language_model(
             f"activity_strength must be 0 for a model of {model.config.cell}, which has no events"
         )
     text = _pieces(model, tokens, recipe.batch_size)
-    run = _Run(model, text, recipe)
+    if recipe.average_from < 1 and sparse_connections(model):
+        raise ValueError("average_from must be 1 where connections are rewired, which have no mean")
+    run = _Run(model, text, recipe, along or {})
     path = None if checkpoint is None else Path(checkpoint)
     about = run.about() if path else {}
     if path and (state := read_checkpoint(path, about, tuple(run.state()))):
@@ -128,10 +147,12 @@ def _pieces(model: LanguageModel, tokens: Any, batch: int) -> Tensor:
 class _Run:
     """A training and where it stands."""
 
-    def __init__(self, model: LanguageModel, text: Tensor, recipe: LanguageTraining) -> None:
-        self.model, self.text, self.recipe = model, text, recipe
+    def __init__(
+        self, model: LanguageModel, text: Tensor, recipe: LanguageTraining, along: Mapping[str, Stateful]
+    ) -> None:
+        self.model, self.text, self.recipe, self.along = model, text, recipe, along
         self.per_epoch = text.shape[1] - 1  # predicted words of a piece
-        self.total = max(1, round(recipe.epochs * self.per_epoch))
+        self.total = total_steps(recipe, self.per_epoch)
         self.optimizer = torch.optim.AdamW(
             model.parameter_groups(recipe.lr, recipe.weight_decay), betas=(recipe.beta1, recipe.beta2)
         )
@@ -140,7 +161,7 @@ class _Run:
         self.loss = self.since = 0.0  # sum of losses, and words, since the last look
         self.carried: Any = None
         self.average: dict[str, Tensor] = {}
-        self._plan(0)
+        self.course = course(recipe, self.per_epoch)
 
     @property
     def finished(self) -> bool:
@@ -148,13 +169,9 @@ class _Run:
 
     def step(self) -> None:
         """One window."""
-        recipe, epoch = self.recipe, self.done // self.per_epoch
-        if self.planned != epoch:
-            self._plan(epoch)
-        first = self.done % self.per_epoch
+        recipe, (epoch, first, length, now) = self.recipe, next(self.course)
         if not first:
             self.carried = None
-        length = min(self.plan[first], self.total - self.done)
         seed = np.random.SeedSequence([recipe.seed, epoch, first]).generate_state(1)[0]
         torch.manual_seed(int(seed))
         here = slice(first, first + length)
@@ -168,9 +185,9 @@ class _Run:
             loss = loss + recipe.activity_strength * torch.stack(terms).sum()
         self.optimizer.zero_grad()
         loss.backward()
-        if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        now = rate(recipe, self.done / self.total) * length / recipe.window
+        norm = clip_grad_norm_(self.model.parameters(), recipe.clip or math.inf)
+        if not norm.isfinite():
+            raise FloatingPointError(f"gradient must be finite, got a norm of {norm} at step {self.steps}")
         for group in self.optimizer.param_groups:
             group["lr"] = now
         self.optimizer.step()
@@ -192,23 +209,27 @@ class _Run:
             "loss": self.loss / self.since,
         }
         self.loss = self.since = 0.0
-        trained = self._exchange(self.average)
+        trained = self._exchange(self._mean())
         self.model.eval()
-        said = watch() if watch else {}
-        self._exchange(trained)
+        try:
+            said = watch() if watch else {}
+        finally:
+            self._exchange(trained)
+            self.model.train()
         if not isinstance(said, dict):
             raise TypeError(f"watch must return numbers by name, got {type(said).__name__}")
         self.history.append({**entry, **{name: float(value) for name, value in said.items()}})
 
     def keep_average(self) -> None:
         """Give the model the mean of its weights, if one was kept."""
-        self._exchange(self.average)
+        self._exchange(self._mean())
 
     def about(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint belongs to."""
         return {
             "recipe": asdict(self.recipe), "model": asdict(self.model.config),
             "weights": shapes(self.model), "text": {"sha256": digest(self.text)},
+            "along": {name: type(its).__name__ for name, its in self.along.items()},
         }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
@@ -218,6 +239,7 @@ class _Run:
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "history": self.history, "done": self.done, "steps": self.steps, "loss": self.loss,
             "since": self.since, "carried": carried, "average": self.average, "averaged": self.averaged,
+            "along": {name: its.state_dict() for name, its in self.along.items()},
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -226,13 +248,12 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("history", "done", "steps", "loss", "since", "average", "averaged"):
             setattr(self, name, state[name])
+        self.course = course(self.recipe, self.per_epoch, self.done)
         kind = EGRUState if self.model.config.cell == "egru" else None
         if state["carried"] is not None:
             self.carried = tuple(kind(*its) if kind else its for its in state["carried"])
-
-    def _plan(self, epoch: int) -> None:
-        self.planned = epoch
-        self.plan = dict(windows(self.recipe, epoch, self.per_epoch))  # length by first step
+        for name, its in self.along.items():
+            its.load_state_dict(state["along"][name])
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
@@ -242,6 +263,11 @@ class _Run:
                 self.average[name].lerp_(weight, 1 / self.averaged)
             else:
                 self.average[name] = weight.detach().clone()
+
+    def _mean(self) -> dict[str, Tensor]:
+        """The mean of the weights, without those that are 0 by now: what was pruned on the way is gone."""
+        now = dict(self.model.named_parameters())
+        return {name: mean.masked_fill(now[name] == 0, 0) for name, mean in self.average.items()}
 
     @torch.no_grad()
     def _exchange(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

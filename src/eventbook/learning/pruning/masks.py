@@ -107,6 +107,9 @@ class Masks:
         """Keep the masks under every step of an optimiser, and drop what it remembers of pruned weights.
 
         Of several optimisers, each that has a masked parameter must be taken on. Returns the object itself.
+        Weights that are loaded later are masked at the next step, or by `apply`. A parameter that asks for no
+        gradient yet is masked at steps alone, and an optimiser that looks at other weights within a step, as
+        LBFGS, looks at pruned ones, too.
 
         Raises
         ------

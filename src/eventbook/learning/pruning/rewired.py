@@ -1,11 +1,11 @@
 r"""Deep Rewiring instead of pruning: which recurrent weights exist is chosen while they are trained.
 
-    W = scatter of s_k [theta_k]_+ over K = round((1 - s) n) places,  the rest 0      `SparseWeight`
+    W = scatter of s_k [theta_k]_+ over K = n - round(s n) places,  the rest 0        `SparseWeight`
     theta, places <- one step of Deep Rewiring                                         `DeepR`
 
 | symbol | meaning | shape | name |
 |---|---|---|---|
-| s | sparsity, as in pruning; the count of connections never changes | scalar | `sparsity` |
+| s, n | sparsity, as in pruning; weights of the matrix. K never changes | scalars | `sparsity` |
 | theta_k | parameter of a connection | (K,) | - |
 | s_k | its sign, drawn with the connection | (K,) | - |
 

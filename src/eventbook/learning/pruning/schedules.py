@@ -123,13 +123,22 @@ class GradualPruning:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps and masks."""
-        return {"steps": self.steps, "masks": self.masks.state_dict()}
+        """Steps and masks, and the plan that they belong to."""
+        return {"steps": self.steps, "masks": self.masks.state_dict(), "plan": self._own_plan()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a run ended; ValueError if the state is of another pruning."""
-        if set(state_dict) != {"steps", "masks"}:
-            raise ValueError(f"state_dict must have steps and masks, got {', '.join(map(str, state_dict))}")
+        """Go on where a run ended; ValueError if the state is of another pruning: then nothing changed."""
+        if set(state_dict) != {"steps", "masks", "plan"}:
+            found = ", ".join(map(str, state_dict))
+            raise ValueError(f"state_dict must have steps, masks and plan, got {found}")
+        if list(state_dict["plan"]) != self._own_plan():
+            raise ValueError(
+                f"state_dict must be of the plan {self._own_plan()}, got one of {state_dict['plan']}"
+            )
         steps = whole(state_dict["steps"], "steps", 0)
         self.masks.load_state_dict(state_dict["masks"])
         self.steps = steps
+
+    def _own_plan(self) -> list[Any]:
+        """What decides about each turn."""
+        return [*self.plan, self._scope, self.every, self.begin]

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
-from eventbook.learning.pruning.weights import Prunable, check_scope, chosen, parts
+from eventbook.learning.pruning.weights import Prunable, check_scope, chosen, parameter_of, parts
 
 GONE = -1.0  # below every score: what was pruned before goes first
 
@@ -58,7 +58,8 @@ def magnitude_masks(
     ------
     ValueError
         If the sparsity is not in [0, 1] or below that of `within`, a scope is none of those named, a name is
-        none of the model's, or a weight is not finite (it has no place in the order).
+        none of the model's, also one of a mask within, or a weight is not finite (it has no place in the
+        order).
     TypeError
         If a mask is not boolean.
 
@@ -70,6 +71,7 @@ def magnitude_masks(
     {'weight_ih_l0': 38, 'weight_hh_l0': 77}
     """
     listed, parameters = chosen(model, weights)
+    _check_names(model, within)
     scores = {name: parameter.abs().double().cpu() for name, parameter in parameters.items()}
     for name, score in scores.items():
         if not bool(score.isfinite().all()):
@@ -88,6 +90,7 @@ def random_masks(
 ) -> dict[str, Bool[Tensor, "..."]]:
     """As `magnitude_masks`, but which weights go is drawn uniformly; `generator` is torch's if not given."""
     listed, parameters = chosen(model, weights)
+    _check_names(model, within)
     scores = {
         name: torch.rand(parameter.shape, dtype=torch.float64, generator=generator)
         for name, parameter in parameters.items()
@@ -111,6 +114,12 @@ def check_mask(name: str, mask: Tensor, like: Tensor) -> None:
             f"masks must have the shape of their parameters, {tuple(like.shape)} for {name!r}, "
             f"got {tuple(mask.shape)}"
         )
+
+
+def _check_names(model: nn.Module, within: Mapping[str, Tensor] | None) -> None:
+    named = dict(model.named_parameters())
+    for name in within or ():
+        parameter_of(named, name, "within")
 
 
 def _keep_highest(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from eventbook.models.egru import EGRUCell
+from eventbook.models.egru import CompressedCell, EGRUCell
 
 SCOPES = ("matrix", "gate", "layer", "global")
 GATES: dict[type[nn.Module], int] = {
@@ -71,7 +71,7 @@ def recurrent_weights(
     Raises
     ------
     ValueError
-        If the model has none of them.
+        If the model has none of them, or a compressed one: prune first.
 
     Examples
     --------
@@ -81,6 +81,8 @@ def recurrent_weights(
     found = []
     for path, module in model.named_modules():
         prefix = path + "." if path else ""
+        if isinstance(module, CompressedCell):
+            raise ValueError(f"model must have dense kernels, got {path or 'a cell'!r}, which is compressed")
         if isinstance(module, EGRUCell):
             kinds = [("kernel", inputs), ("recurrent_kernel", recurrent)]
             found += [Prunable(prefix + name, path or "cell", 3, 1) for name, wanted in kinds if wanted]
@@ -106,8 +108,10 @@ def chosen(
     ValueError
         If a name is none of the model's parameters or comes twice, or its gates do not divide the axis.
     TypeError
-        If a parameter holds no real floating-point numbers.
+        If a parameter holds no real floating-point numbers, or `weights` is one string.
     """
+    if isinstance(weights, str):
+        raise TypeError(f"weights must be a list of names, got the string {weights!r}")
     listed = recurrent_weights(model) if weights is None else weights
     named = dict(model.named_parameters())
     found = tuple(Prunable(w) if isinstance(w, str) else w for w in listed)

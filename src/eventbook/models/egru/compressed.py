@@ -17,6 +17,9 @@ matrices: `matrix_entries` names them, and `eventbook.models.decay.matrices_deca
 `cell.kernel` and `cell.recurrent_kernel` are still there as dense matrices, made anew from the stored weights
 when they are read: the dense path, whose gradients reach the stored weights too, and a dense input need them.
 
+A state may have been made with other masks: the layer then stores as many weights as the state, where it has
+them. An optimiser that knows the vectors from before has to be made anew, for they have another length.
+
 Source: derived; `sparse_language_models`, event kernel with sparse rows.
 """
 
@@ -30,9 +33,11 @@ from torch.nn import functional
 
 from eventbook.kernels.events import CSRBySource
 from eventbook.kernels.events.csr_matrix import prove
+from eventbook.kernels.machinery.tensors import FLOATING
 from eventbook.models.egru.cell import EGRUCell
 
 KERNELS = ("kernel", "recurrent_kernel")
+PARTS = ("indptr", "indices", "values")
 
 
 class CompressedCell(EGRUCell):
@@ -59,15 +64,15 @@ class CompressedCell(EGRUCell):
         self.bias, self.recurrent_bias, self.threshold = cell.bias, cell.recurrent_bias, cell.threshold
         self._known: dict[str, CSRBySource] = {}
         for name in KERNELS:
-            dense = getattr(cell, name)
-            matrix = CSRBySource.from_dense(dense.detach().cpu(), masks[name].cpu())
+            dense, mask = getattr(cell, name), masks[name].cpu()
+            matrix = CSRBySource.from_dense(mask.float(), mask)  # its values are of any dtype, unlike those
             self.register_buffer(f"{name}_indptr", matrix.indptr.to(dense.device))
             self.register_buffer(f"{name}_indices", matrix.indices.to(dense.device))
-            values = nn.Parameter(matrix.values.to(dense.device), requires_grad=dense.requires_grad)
+            values = dense.detach()[masks[name].to(dense.device)]
+            values = nn.Parameter(values, requires_grad=dense.requires_grad)
             self.register_parameter(f"{name}_values", values)
-            if dense.is_cpu:
+            if dense.is_cpu and dense.dtype in FLOATING:
                 self.rows(name)
-        self.register_load_state_dict_pre_hook(_judge)
         self.train(cell.training)
 
     @property
@@ -92,6 +97,8 @@ class CompressedCell(EGRUCell):
         ------
         ValueError
             If its indices were spoilt, or are not on the CPU.
+        TypeError
+            If its values are neither float32 nor float64.
         """
         indptr, indices, values = self._parts(name)
         known = self._known.get(name)
@@ -100,21 +107,59 @@ class CompressedCell(EGRUCell):
             self._known[name] = known
         return known.with_values(functional.dropout(values, drop_connect, training=drop_connect > 0))
 
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError unless kernels could read rows by it."""
+        super().judge(state_dict, prefix)
+        for name in KERNELS:
+            indptr, indices, values = (
+                _given(state_dict, f"{prefix}{name}_{part}", own)
+                for part, own in zip(PARTS, self._parts(name), strict=True)
+            )
+            own = self._parts(name)[0]
+            if indptr.shape != own.shape:
+                raise ValueError(
+                    f"{prefix}{name}_indptr must be {tuple(own.shape)} like the sources, "
+                    f"got {tuple(indptr.shape)}"
+                )
+            if indices.ndim != 1:
+                raise ValueError(f"{prefix}{name}_indices must be (stored,), got {tuple(indices.shape)}")
+            if values.shape != indices.shape:
+                raise ValueError(
+                    f"{prefix}{name}_values must be {tuple(indices.shape)} like the indices of the stored "
+                    f"weights, got {tuple(values.shape)}"
+                )
+            if indptr.is_floating_point() or indices.is_floating_point():
+                raise ValueError(f"{prefix}{name}_indptr and indices must be integers, got floats")
+            try:
+                prove(indptr.cpu(), indices.cpu(), 3 * self.hidden_size)
+            except ValueError as complaint:
+                raise ValueError(f"{prefix}{name}_{complaint}") from None
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.judge(state_dict, prefix)
+        for name in KERNELS:
+            _, indices, values = self._parts(name)
+            stored = len(_given(state_dict, f"{prefix}{name}_indices", indices))
+            if stored != len(indices):
+                setattr(self, f"{name}_indices", indices.new_empty(stored))
+                _resize(values, stored)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def density(self, name: str = "recurrent_kernel") -> float:
         """Stored weights of a kernel as a share of all."""
         indptr, indices, _ = self._parts(name)
         return len(indices) / ((len(indptr) - 1) * 3 * self.hidden_size)
 
     def _parts(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        indptr, indices, values = (
-            getattr(self, f"{name}_{part}") for part in ("indptr", "indices", "values")
-        )
+        indptr, indices, values = (getattr(self, f"{name}_{part}") for part in PARTS)
         return indptr, indices, values
 
     def _dense(self, name: str) -> Tensor:
         indptr, indices, values = self._parts(name)
-        if values.is_cpu:
+        if values.is_cpu and values.dtype in FLOATING:
             return self.rows(name).to_dense()
+        if values.is_cpu and not torch.compiler.is_compiling():  # no kernel that would do it
+            prove(indptr, indices, 3 * self.hidden_size)
         sources = len(indptr) - 1
         row = torch.repeat_interleave(torch.arange(sources, device=values.device), indptr.diff())
         dense = values.new_zeros(sources, 3 * self.hidden_size)
@@ -125,24 +170,24 @@ class CompressedCell(EGRUCell):
         return f"{super().extra_repr()}, {densities}"
 
 
-def _judge(cell: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Before a state is loaded: ValueError unless kernels could read rows by it."""
-    assert isinstance(cell, CompressedCell)
-    for name in KERNELS:
-        own = dict(zip(("indptr", "indices", "values"), cell._parts(name), strict=True))
-        given = {part: state_dict.get(f"{prefix}{name}_{part}") for part in own}
-        for part, tensor in given.items():
-            if tensor is not None and tensor.shape != own[part].shape:
-                raise ValueError(
-                    f"{prefix}{name}_{part} must be {tuple(own[part].shape)} like the stored weights, "
-                    f"got {tuple(tensor.shape)}"
-                )
-        indptr, indices = (
-            own[part] if (tensor := given[part]) is None else tensor for part in ("indptr", "indices")
-        )
-        if indptr.is_floating_point() or indices.is_floating_point():
-            raise ValueError(f"{prefix}{name}_indptr and indices must be integers, got floats")
-        prove(indptr.cpu(), indices.cpu(), 3 * cell.hidden_size)
+def _given(state_dict: Mapping[str, Any], key: str, own: Tensor) -> Tensor:
+    """What a state has of a tensor, or that tensor if it has none; ValueError if it is something else."""
+    found = state_dict.get(key, own)
+    if not isinstance(found, Tensor):
+        raise ValueError(f"{key} must be a tensor, got {type(found).__name__}")
+    return found
+
+
+def _resize(parameter: Tensor, length: int) -> None:
+    """Another length for a parameter, which stays the same object; its gradient is forgotten.
+
+    Graphs of earlier steps keep alive what gathers the gradient, with the old length. Torch renews it on a
+    change of dtype only, hence the detour.
+    """
+    data = parameter.detach()
+    parameter.grad = None
+    parameter.data = data.new_empty(0, dtype=torch.float16 if data.dtype != torch.float16 else torch.float32)
+    parameter.data = data.new_empty(length)
 
 
 def compressed_cell(

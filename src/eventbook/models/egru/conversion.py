@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eventbook.models.egru.cell import EGRUState
-from eventbook.models.egru.network import EGRU, cells_of
+from eventbook.models.egru.cell import EGRUState, check_tensor
+from eventbook.models.egru.network import EGRU, cells_of, check_states
 from eventbook.models.egru.thresholds import FixedThreshold, Threshold
 
 PAIRS = {
@@ -127,14 +127,56 @@ def to_gru(model: EGRU) -> nn.GRU:
 
 
 def state_from_gru(h: Float[Tensor, "layer batch hidden_size"]) -> tuple[EGRUState, ...]:
-    """The state of a GRU as that of the EGRU which it is; ValueError if it has no layers."""
-    if h.ndim not in (2, 3):
+    """The state of a GRU as that of the EGRU which it is.
+
+    Parameters
+    ----------
+    h
+        (layer, batch, hidden_size), or (layer, hidden_size) of a single sequence.
+
+    Returns
+    -------
+    tuple of EGRUState
+        One a layer, carry = output = h, (batch, hidden_size) or (hidden_size,) each: views, not copies.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of axes, or no layers.
+    TypeError
+        If it is no tensor.
+    """
+    check_tensor(h, "h")
+    if h.ndim not in (2, 3) or not len(h):
         raise ValueError(
-            f"h must be (layer, batch, hidden_size) or (layer, hidden_size), got {tuple(h.shape)}"
+            f"h must be (layer, batch, hidden_size) or (layer, hidden_size) of a layer at least, "
+            f"got {tuple(h.shape)}"
         )
     return tuple(EGRUState(its, its) for its in h)
 
 
 def state_to_gru(state: Sequence[EGRUState]) -> Float[Tensor, "layer batch hidden_size"]:
-    """Outputs of all layers, which are the state of the GRU that always fires."""
+    """Outputs of all layers, which are the state of the GRU that always fires.
+
+    Parameters
+    ----------
+    state
+        Of a network whose layers have one size, as a call returns it.
+
+    Returns
+    -------
+    Tensor
+        (layer, batch, hidden_size), or (layer, hidden_size) of a single sequence.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or layers have different sizes.
+    TypeError
+        If it is no state of layers.
+    """
+    check_states(state)
+    shapes = {tuple(its.output.shape) for its in state}
+    if len(shapes) != 1:
+        raise ValueError(f"state must have layers of one size, got {sorted(shapes)}")
     return torch.stack([its.output for its in state])

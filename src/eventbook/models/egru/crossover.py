@@ -1,18 +1,23 @@
 r"""Which way through a layer is faster at this activity: measured once per size, decided by a formula.
 
-    a step, dense         d                                   whatever is silent
-    a step, by events     s + e activity + n need             n = 0 without gradients
+    a step, dense         d                                   whatever is silent, and in padding
+    a step, by events     f (s + e activity + n need)         n = 0 without gradients
 
 | symbol | meaning | name |
 |---|---|---|
 | d | seconds of a step in operations of torch | `dense` |
 | s | seconds of a step by the kernels in which nothing happens | `silent` |
 | e, n | seconds more if all units speak, and if a gradient can pass all | `event`, `need` |
+| f | share of the steps of all rows that are no padding, in which kernels do nothing | `filled` |
 
-All four are properties of a machine, of its torch, and of the sizes of batch and layer, so they are measured
-at first use and never at import; sizes that round to the same powers of two share them. A batch multiplies
-the work of the kernels, but torch reads its weights once for all rows: large batches of active layers are
-where the dense way wins. The decision is a pure function. Both ways give the same numbers up to rounding.
+The first four are properties of a machine, of its torch, and of a layer: sizes of batch and layer, place of
+the reset gate, dtype, threads of the kernels and of torch. So they are measured for these at first use and
+never at import; sizes that round to the same powers of two share them. What is measured is the recurrence,
+with a silent first state and no reset, whatever the layer's is; the product with the input is left out.
+
+A batch multiplies the work of the kernels, but torch reads its weights once for all rows: large batches of
+active layers are where the dense way wins. The decision is a pure function. Both ways give the same numbers
+up to rounding.
 
 Source: derived; the same idea for single products in `eventbook.kernels.events.choice`.
 """
@@ -47,7 +52,7 @@ class PathCosts(NamedTuple):
     need: float
 
 
-def choose_path(costs: PathCosts, activity: float, need: float) -> Path:
+def choose_path(costs: PathCosts, activity: float, need: float, filled: float = 1.0) -> Path:
     """The cheaper way, ties to the simpler one.
 
     Parameters
@@ -55,7 +60,14 @@ def choose_path(costs: PathCosts, activity: float, need: float) -> Path:
     costs
         Of this machine and size, see `measure_paths`.
     activity, need
-        Shares of units that speak and that a gradient can pass, in [0, 1].
+        Shares of units that speak and that a gradient can pass, in [0, 1], where there is no padding.
+    filled
+        Share of the steps of all rows that are no padding.
+
+    Raises
+    ------
+    ValueError
+        If one of the three is no share.
 
     Examples
     --------
@@ -64,16 +76,35 @@ def choose_path(costs: PathCosts, activity: float, need: float) -> Path:
     >>> choose_path(PathCosts(dense=3.0, silent=1.0, event=4.0, need=2.0), activity=0.4, need=0.5)
     'dense'
     """
-    for name, share in (("activity", activity), ("need", need)):
+    for name, share in (("activity", activity), ("need", need), ("filled", filled)):
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must be a share in [0, 1], got {share}")
-    by_events = costs.silent + costs.event * activity + costs.need * need
+    by_events = filled * (costs.silent + costs.event * activity + costs.need * need)
     return "event" if by_events < costs.dense else "dense"
 
 
-def measure_paths(batch: int, units: int, training: bool) -> PathCosts:
-    """Costs of a layer here in float32, forward or (`training`) forward and back, kept in memory."""
-    return _measured(_class(batch, LARGEST_BATCH), _class(units, LARGEST_LAYER), bool(training))
+def measure_paths(
+    batch: int,
+    units: int,
+    training: bool,
+    *,
+    reset_gate: str = "after",
+    dtype: torch.dtype = torch.float32,
+    threads: int = 1,
+) -> PathCosts:
+    """Costs of a layer on this machine, see the module; measured once, then kept in memory.
+
+    Parameters
+    ----------
+    batch, units
+        Rows and units; each stands for its class of sizes.
+    training
+        Whether the way back is measured too.
+    reset_gate, dtype, threads
+        Of the layer: "after" or "before", float32 or float64, threads of the kernels.
+    """
+    sizes = _class(batch, LARGEST_BATCH), _class(units, LARGEST_LAYER)
+    return _measured(*sizes, bool(training), reset_gate, dtype, threads, torch.get_num_threads())
 
 
 def _class(size: int, largest: int) -> int:
@@ -81,9 +112,12 @@ def _class(size: int, largest: int) -> int:
 
 
 @cache
-def _measured(batch: int, units: int, training: bool) -> PathCosts:
+def _measured(
+    batch: int, units: int, training: bool, gate: str, dtype: torch.dtype, threads: int, of_torch: int
+) -> PathCosts:
+    """`of_torch` is not read: with another number of torch's threads, it is another measurement."""
     generator = torch.Generator().manual_seed(0)
-    like = torch.empty(0, dtype=torch.float32, device="cpu")  # whatever the defaults are
+    like = torch.empty(0, dtype=dtype, device="cpu")  # whatever the defaults are
 
     def normal(*shape: int, scale: float = 1.0) -> Tensor:
         values = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator) * scale
@@ -104,13 +138,16 @@ def _measured(batch: int, units: int, training: bool) -> PathCosts:
             return _seconds(once) / STEPS
 
     def dense(threshold: Tensor) -> Tensor:
-        return egru_reference(projection, recurrent, bias, threshold, zeros, zeros, reset="none")[0]
+        return egru_reference(
+            projection, recurrent, bias, threshold, zeros, zeros, reset="none", reset_gate=gate
+        )[0]
 
     def by_events(support: float) -> Callable[[Tensor], Tensor]:
         def way(threshold: Tensor) -> Tensor:
             return egru_sequence(
-                projection, recurrent, bias, threshold, reset="none", surrogate_support=support
-            ).output
+                projection, recurrent, bias, threshold, reset="none", reset_gate=gate,
+                surrogate_support=support, threads=threads,
+            ).output  # fmt: skip
 
         return way
 

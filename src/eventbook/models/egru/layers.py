@@ -8,6 +8,8 @@ A compressed layer (`eventbook.models.egru.compressed`) is run by events over st
 is "event" for it: a row costs what it holds, nnz(row) in place of 3 H.
 
 torch.compile traces all of them whole; "auto" is "event" there, for nothing can be measured in a graph.
+Derivatives by torch.func (grad, jacrev, hessian, jvp) and second ones go through the dense path alone; "auto"
+is "dense" in torch.func.
 
 An input that is the output of a layer below is read by events, too, and its gradient is formed only where
 that layer needs it (need: fired, or within 1/beta of theta): elsewhere it would be multiplied by zero.
@@ -127,9 +129,11 @@ def run_layer(
     cell
         Weights and options.
     input, state, lengths
-        (batch, time, input_size), the state to begin from, and steps of each row that are no padding.
+        (batch, time, input_size), the state to begin from, and steps of each row that are no padding. Behind
+        them the input must be numbers, best 0 (`without_padding`): gradients of weights multiply them by 0,
+        and what is not 0 is read as an event.
     path
-        "auto", "dense" or "event".
+        "auto", "dense" or "event"; ValueError if it is none of them.
     events, need
         Whether the input is events, mostly zeros, to be read as such; where its gradient is wanted.
     drop_connect
@@ -137,10 +141,12 @@ def run_layer(
     threads
         Of the kernels, over the batch.
     """
+    if path not in PATHS:
+        raise ValueError(f"path must be one of {', '.join(PATHS)}, got {path!r}")
     theta = cell.threshold()
     dynamics, bias = cell.dynamics, cell.recurrent_bias_or_zeros()
     if path == "auto":
-        path = _cheaper(cell, input, state, lengths, theta)
+        path = _cheaper(cell, input, state, lengths, theta, threads)
     if path == "dense":
         recurrent = functional.dropout(cell.recurrent_kernel, drop_connect, training=drop_connect > 0)
         y, c, h = egru_reference(
@@ -189,7 +195,7 @@ def _probe(
     lengths: Tensor | None,
     theta: Tensor,
 ) -> tuple[float, float]:
-    """Activity and share of need in the last of a few first steps."""
+    """Activity and share of need in the last of a few first steps, where there is no padding."""
     few = None if lengths is None else lengths.clamp(max=PROBE)
     begin = cell.project(input[:, :PROBE])
     run = egru_sequence(
@@ -197,8 +203,17 @@ def _probe(
         **vars(cell.dynamics),
     )  # fmt: skip
     late = slice(begin.shape[1] // 2, None)  # states begin at 0, where little is said
-    need = egru_need(run.state[:, late], theta, cell.dynamics.surrogate_support)
-    return float((run.output[:, late] != 0).double().mean()), float(need.double().mean())
+    spoke = run.output != 0
+    need = egru_need(run.state, theta, cell.dynamics.surrogate_support)
+    if few is None:
+        return float(spoke[:, late].double().mean()), float(need[:, late].double().mean())
+    steps = torch.arange(begin.shape[1]) < few[:, None]
+    at_last = steps.clone()
+    at_last[:, : late.start] = False
+    steps = at_last if at_last.any() else steps  # of short rows all
+    if not steps.any():
+        return 0.0, 0.0
+    return float(spoke[steps].double().mean()), float(need[steps].double().mean())
 
 
 def _cheaper(
@@ -207,14 +222,21 @@ def _cheaper(
     state: EGRUState,
     lengths: Tensor | None,
     theta: Tensor,
+    threads: int,
 ) -> str:
-    """Which path to take: kernels run on the CPU in single or double precision only."""
+    """Which path to take: kernels run on the CPU in single or double precision, outside of torch.func."""
     if not input.is_cpu or input.dtype not in FLOATING:
+        return "dense"
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         return "dense"
     if torch.compiler.is_compiling() or not input.numel():  # nothing can be measured
         return "event"
     if isinstance(cell, CompressedCell):  # nothing was measured for what is left of its weights
         return "event"
     training = torch.is_grad_enabled() and cell.recurrent_kernel.requires_grad
-    costs = measure_paths(len(input), cell.hidden_size, training)
-    return choose_path(costs, *_probe(cell, input, state, lengths, theta))
+    costs = measure_paths(
+        len(input), cell.hidden_size, training, reset_gate=cell.dynamics.reset_gate, dtype=input.dtype,
+        threads=threads,
+    )  # fmt: skip
+    filled = 1.0 if lengths is None else int(lengths.sum()) / (len(input) * input.shape[1])
+    return choose_path(costs, *_probe(cell, input, state, lengths, theta), filled)

@@ -10,12 +10,15 @@ r"""Layers of the event-based GRU one upon another, called like torch.nn.GRU.
 | h, y | of each layer after the last step | (batch, hidden_size) each | `state`: an `EGRUState` a layer |
 | - | steps of each sequence that are no padding | (batch,) | `lengths` |
 
-What differs from torch.nn.GRU: layers may have different sizes; the state is two vectors a layer; lengths can
-be given beside a padded input, in any order, instead of a packed sequence. Only the first layer's input is
-dense (`event_input` says that it is not either).
+What differs from torch.nn.GRU: layers may have different sizes; lengths can be given beside a padded input,
+in any order, instead of a packed sequence; and the state is not one tensor `hx` (layer, batch, hidden_size)
+but `state`, a tuple of an `EGRUState` a layer, for a unit's h and y are two numbers (`state_from_gru` makes
+it of the former). Only the first layer's input is dense (`event_input` says that it is not either).
 
 Three ways to leave something out in training: `dropout` between layers, anew at every step or, with
 `dropout_over="sequence"`, one mask for all steps; `drop_connect` on recurrent weights, one mask for a call.
+
+Under torch.autocast a network computes in the dtype of its weights, see `EGRUCell`.
 
 The default way through a layer, "event", makes the same bits wherever the same instructions run. "auto" looks
 at the activity of the first steps and at what was measured on this machine, so that the rounding of its
@@ -25,7 +28,7 @@ Source: Subramoney et al., arXiv:2206.06178, and its released code, which has ne
 begin from, and cannot be asked what it did.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,13 +37,23 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from eventbook.kernels.encoders.arguments import whole
-from eventbook.kernels.machinery.lengths import check_lengths
-from eventbook.models.egru.cell import EGRUCell, EGRUState, check_dtype
+from eventbook.kernels.machinery.lengths import check_lengths, without_padding
+from eventbook.models.egru.cell import (
+    EGRUCell,
+    EGRUState,
+    check_input,
+    check_parts,
+    check_tensor,
+    positive,
+    restored,
+    under_autocast,
+)
 from eventbook.models.egru.layers import PATHS, LayerRun, run_layer
 from eventbook.models.egru.thresholds import SigmoidThreshold, Threshold
 
 DROPOUTS = ("step", "sequence")
+WORDS = {"dropout_over": DROPOUTS, "path": PATHS}
+CHANCES = ("dropout", "drop_connect")
 
 
 class NetworkRun(NamedTuple):
@@ -67,18 +80,22 @@ class EGRU(nn.Module):
     event_input
         Whether the input is mostly zeros: only rows of other numbers are then read.
     path
-        "event", "dense" or "auto", see `eventbook.models.egru.layers`; may be changed at any time.
+        "event", "dense" or "auto", see `eventbook.models.egru.layers`.
     threads
         Of the kernels, over the batch.
     generator
         Source of the initial weights; torch's own if not given. Masks of dropout come from torch's own.
+    device, dtype
+        Of the weights, as in torch.nn.GRU.
+
+    `path`, `threads` and what is said of dropout may be changed at any time; they are looked at as here.
 
     Raises
     ------
     ValueError
         If a size is not positive, a word is none of those named, or a number is out of range.
     TypeError
-        If a size is no whole number.
+        If a size is no whole number, or otherwise as `EGRUCell`.
 
     Examples
     --------
@@ -112,31 +129,42 @@ class EGRU(nn.Module):
         path: str = "event",
         threads: int = 1,
         generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         sizes = _sizes(hidden_size, num_layers)
-        for name, word, known in (("dropout_over", dropout_over, DROPOUTS), ("path", path, PATHS)):
-            if word not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {word!r}")
-        for name, chance in (("dropout", dropout), ("drop_connect", drop_connect)):
-            if not 0 <= chance < 1:
-                raise ValueError(f"{name} must be in 0..1, below 1, got {chance}")
-        self.input_size, self.hidden_sizes, self.batch_first = (
-            whole(input_size, "input_size", 1),
-            sizes,
-            batch_first,
-        )
+        self.input_size, self.hidden_sizes = positive(input_size, "input_size"), sizes
+        self.batch_first = batch_first
         self.dropout, self.dropout_over, self.drop_connect = dropout, dropout_over, drop_connect
-        self.event_input, self.path, self.threads = event_input, path, whole(threads, "threads", 1)
+        self.event_input, self.path, self.threads = event_input, path, threads
         options: dict[str, Any] = {
             "threshold": threshold, "reset": reset, "reset_gate": reset_gate,
             "surrogate_support": surrogate_support, "surrogate_dampening": surrogate_dampening,
-            "generator": generator,
+            "generator": generator, "device": device, "dtype": dtype,
         }  # fmt: skip
         self.cells = nn.ModuleList(
             EGRUCell(below, size, bias, **options)
             for below, size in zip((input_size, *sizes), sizes, strict=False)
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in WORDS and value not in WORDS[name]:
+            raise ValueError(f"{name} must be one of {', '.join(WORDS[name])}, got {value!r}")
+        if name in CHANCES and not 0 <= value < 1:
+            raise ValueError(f"{name} must be in 0..1, below 1, got {value}")
+        if name == "threads":
+            value = positive(value, name)
+        super().__setattr__(name, value)
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError if a layer could not be what it says."""
+        for number, cell in enumerate(cells_of(self)):
+            cell.judge(state_dict, f"{prefix}cells.{number}.")
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.judge(state_dict, prefix)  # all layers, before the first takes anything
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def num_layers(self) -> int:
@@ -164,7 +192,8 @@ class EGRU(nn.Module):
         state
             What an earlier call returned; silence if not given.
         lengths
-            Steps of each sequence that are no padding, (batch,) integers; 0 leaves the state as it was.
+            Steps of each sequence that are no padding, (batch,) integers; 0 leaves the state as it was. What
+            stands behind them does not matter, NaN included, to results, gradients or counts.
 
         Returns
         -------
@@ -175,9 +204,10 @@ class EGRU(nn.Module):
         ------
         ValueError
             If shapes do not fit, a length is not in 0..time (names the first), lengths come beside a packed
-            sequence or for a single one, or the state is not of this network.
+            sequence or for a single one, the state is not of this network, or something is elsewhere than
+            the weights.
         TypeError
-            If dtypes are not those of the weights, or lengths are no integers.
+            If something is no tensor, dtypes are not those of the weights, or lengths are no integers.
         """
         run = self.run(input, state, lengths)
         return run.output, run.state
@@ -188,17 +218,37 @@ class EGRU(nn.Module):
         state: Sequence[EGRUState] | None = None,
         lengths: Int[Tensor, "batch"] | None = None,
     ) -> NetworkRun:
-        """As a call, with what each layer did: events, states, needs and operations."""
+        """As a call, with what each layer did: events, states, needs and operations.
+
+        Parameters
+        ----------
+        input, state, lengths
+            As a call.
+
+        Returns
+        -------
+        NetworkRun
+            `output` and `state` as a call gives them; `layers`, a `LayerRun` each, batch first whatever the
+            input is, without dropout, of a single sequence with a batch of one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As a call.
+        """
         if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths must not be given beside a packed sequence, which has its own")
             padded, steps = pad_packed_sequence(input, batch_first=True)
             run = self._run(padded, state, steps, ("batch", "time"))
             return run._replace(output=_packed_like(input, run.output, steps))
+        check_tensor(input, "input")
         axes = ("batch", "time") if self.batch_first else ("time", "batch")
         if input.ndim == 2:
             if lengths is not None:
                 raise ValueError("lengths must not be given for a single sequence, which has no padding")
+            if state is not None:
+                check_states(state, self.num_layers)
             batched = None if state is None else _each(state, lambda x: x.unsqueeze(0))
             run = self._run(input.unsqueeze(0), batched, None, ("batch", "time"))
             return run._replace(output=run.output.squeeze(0), state=_each(run.state, lambda x: x.squeeze(0)))
@@ -221,11 +271,17 @@ class EGRU(nn.Module):
                 f"input must be ({', '.join(axes)}, input_size) with input_size {self.input_size}, "
                 f"got {given}"
             )
-        check_dtype(x, cells_of(self)[0].like)
+        like = cells_of(self)[0].like
+        if under_autocast(x):  # kernels have no other precision, and thresholds need the one of the weights
+            with torch.autocast(x.device.type, enabled=False):
+                return self._run(restored(x, like), restored(state, like), lengths, axes)
+        check_input(x, like)
         if lengths is not None:
+            check_tensor(lengths, "lengths")
             if lengths.ndim != 1 or len(lengths) != batch:
                 raise ValueError(f"lengths must be (batch,) = ({batch},), got {tuple(lengths.shape)}")
-            check_lengths(lengths, time)
+            lengths = check_lengths(lengths, time).to(x.device)  # of a packed sequence: on the CPU
+            x = without_padding(x, lengths)
         begin = self._states(state, batch)
         runs: list[LayerRun] = []
         for number, cell in enumerate(cells_of(self)):
@@ -243,9 +299,7 @@ class EGRU(nn.Module):
     def _states(self, state: Sequence[EGRUState] | None, batch: int) -> list[EGRUState]:
         if state is None:
             return [cell.silent(batch) for cell in cells_of(self)]
-        _check_kind(state)
-        if len(state) != len(self.cells):
-            raise ValueError(f"state must have {len(self.cells)} members, one a layer, got {len(state)}")
+        check_states(state, len(self.cells))
         for number, (cell, its) in enumerate(zip(cells_of(self), state, strict=True)):
             cell.check_state(its, batch, f"state[{number}]")
         return [EGRUState(*its) for its in state]
@@ -268,16 +322,28 @@ def cells_of(model: EGRU) -> list[EGRUCell]:
     return [cell for cell in model.cells if isinstance(cell, EGRUCell)]
 
 
-def _check_kind(state: Any) -> None:
-    """TypeError if it is something else: a tensor, as torch.nn.GRU has it, or the state of one layer."""
+def check_states(state: Any, layers: int | None = None) -> None:
+    """Look at the state of a network, whatever its shapes, and of any number of layers if none is given.
+
+    Raises
+    ------
+    TypeError
+        If it is something else: a tensor, as torch.nn.GRU has it, or the state of one layer.
+    ValueError
+        If it has not a member for each layer.
+    """
     if not isinstance(state, list | tuple) or isinstance(state, EGRUState):
         raise TypeError(f"state must be an EGRUState for each layer, got {type(state).__name__}")
+    if layers is not None and len(state) != layers:
+        raise ValueError(f"state must have {layers} members, one a layer, got {len(state)}")
+    for number, its in enumerate(state):
+        check_parts(its, f"state[{number}]")
 
 
 def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
     if not isinstance(hidden_size, Sequence):
-        return (whole(hidden_size, "hidden_size", 1),) * whole(num_layers, "num_layers", 1)
-    sizes = tuple(whole(size, f"hidden_size[{at}]", 1) for at, size in enumerate(hidden_size))
+        return (positive(hidden_size, "hidden_size"),) * positive(num_layers, "num_layers")
+    sizes = tuple(positive(size, f"hidden_size[{at}]") for at, size in enumerate(hidden_size))
     if not sizes:
         raise ValueError("hidden_size must have a layer at least, got none")
     if num_layers not in (1, len(sizes)):
@@ -287,7 +353,6 @@ def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]
 
 def _each(state: Sequence[EGRUState], change: Callable[[Tensor], Tensor]) -> tuple[EGRUState, ...]:
     """The state of a single sequence with its batch axis, or without."""
-    _check_kind(state)
     return tuple(EGRUState(*(change(x) for x in its)) for its in state)
 
 
@@ -301,5 +366,9 @@ def _packed_like(given: PackedSequence, output: Tensor, steps: Tensor) -> Packed
 
 
 def detached(state: Sequence[EGRUState]) -> tuple[EGRUState, ...]:
-    """The state of a network, cut off from what made it: for gradients that end at a window."""
+    """The state of a network, cut off from what made it: for gradients that end at a window.
+
+    An `EGRUState` a layer, as it was; TypeError if it is none.
+    """
+    check_states(state)
     return tuple(its.detach() for its in state)

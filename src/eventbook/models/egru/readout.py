@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eventbook.kernels.machinery.lengths import check_lengths
+from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 from eventbook.kernels.machinery.tensors import FLOATING, axes, same_dtype
 from eventbook.kernels.scans import constant_scan
 
@@ -81,8 +81,10 @@ def at_end(
 def mean_over_time(
     values: Float[Tensor, "batch time unit"], lengths: Int[Tensor, "batch"] | None = None
 ) -> Float[Tensor, "batch unit"]:
-    """Mean over the steps of each row that are no padding; errors as `at_end`."""
-    lengths = _lengths(values, lengths)
+    """Mean over the steps of each row that are no padding, whatever stands there; errors as `at_end`."""
+    padded, lengths = lengths is not None, _lengths(values, lengths)
+    if padded:
+        values = without_padding(values, lengths)
     here = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
     return torch.einsum("bt,btu->bu", here.to(values.dtype) / lengths[:, None].to(values.dtype), values)
 
@@ -91,5 +93,4 @@ def _lengths(values: Tensor, lengths: Tensor | None) -> Tensor:
     sizes = axes(values=(values, "batch time unit"), lengths=(lengths, "batch"))
     if lengths is None:
         lengths = torch.full((sizes["batch"],), sizes["time"])
-    check_lengths(lengths, sizes["time"], 1)
-    return lengths.to(torch.int64)
+    return check_lengths(lengths, sizes["time"], 1).to(torch.int64)

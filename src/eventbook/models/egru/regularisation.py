@@ -19,6 +19,8 @@ t, before the change: the released code says "where there was an event" and no m
 Source: the released code of arXiv:2206.06178.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,12 +37,35 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def activity(run: LayerRun) -> Scalar:
-    """Share of units and steps with an event, as a number that can be trained."""
+    """Share of units and steps with an event, as a number that can be trained.
+
+    Parameters
+    ----------
+    run
+        What a layer did, (batch, time, unit).
+
+    Returns
+    -------
+    Tensor
+        A scalar in [0, 1]; 0 of no steps at all.
+    """
     return _mean(run.event(), run.steps()[..., None])
 
 
 def activity_target(run: LayerRun, target: float = 0.05) -> Scalar:
     """Squared distance of the activity from a target.
+
+    Parameters
+    ----------
+    run
+        What a layer did.
+    target
+        Share of units and steps, in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        A scalar.
 
     Raises
     ------
@@ -53,26 +78,64 @@ def activity_target(run: LayerRun, target: float = 0.05) -> Scalar:
 
 
 def voltage_target(run: LayerRun, target: float = 0.0) -> Scalar:
-    """Mean squared distance of the states from a target."""
+    """Mean squared distance of the states from a target.
+
+    Parameters
+    ----------
+    run
+        What a layer did; its states after the reset count, (batch, time, unit).
+    target
+        In units of the state.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
+    """
     return _mean((run.after_reset() - target).square(), run.steps()[..., None])
 
 
 def voltage_margin(run: LayerRun, margin: float = 0.05) -> Scalar:
-    """How far states are above a margin below their threshold, on average; negative below it."""
+    """How far states are above a margin below their threshold, on average; negative below it.
+
+    Parameters
+    ----------
+    run
+        What a layer did; its states after the reset count, (batch, time, unit).
+    margin
+        In units of the state.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
+    """
     return _mean(run.after_reset() - (run.threshold - margin), run.steps()[..., None])
 
 
 def language_terms(run: LayerRun, alpha: float = 0.0, beta: float = 0.0, gamma: float = 0.0) -> Scalar:
     """The three terms of the released language model, 0 by default as there.
 
+    Parameters
+    ----------
+    run
+        What a layer did.
+    alpha, beta, gamma
+        Strengths of the mean state, of its change after events, and of the activity.
+
+    Returns
+    -------
+    Tensor
+        A scalar.
+
     Raises
     ------
     ValueError
-        If a strength is negative or not a number.
+        If a strength is negative, infinite or not a number.
     """
     for name, strength in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if not strength >= 0:
-            raise ValueError(f"{name} must be >= 0, got {strength}")
+        if not 0 <= strength < math.inf:
+            raise ValueError(f"{name} must be >= 0 and finite, got {strength}")
     h, steps = run.after_reset(), run.steps()[..., None]
     total = run.output.new_zeros(())
     if alpha:
@@ -86,7 +149,23 @@ def language_terms(run: LayerRun, alpha: float = 0.0, beta: float = 0.0, gamma: 
 
 
 def total_activity(runs: tuple[LayerRun, ...]) -> Scalar:
-    """Share of all units of a network and all steps with an event, as a number that can be trained."""
+    """Share of all units of a network and all steps with an event, as a number that can be trained.
+
+    Parameters
+    ----------
+    runs
+        What each layer did: `NetworkRun.layers`.
+
+    Returns
+    -------
+    Tensor
+        A scalar in [0, 1]; 0 of no steps at all.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer.
+    """
     if not runs:
         raise ValueError("runs must have a layer at least, got none")
     spoken = torch.stack([run.event().sum() for run in runs]).sum()

@@ -36,11 +36,12 @@ from torch import Tensor
 from eventbook.kernels.events.counters import BYTES, COLUMNS, EVENTS, MACS, Operations
 from eventbook.kernels.events.egru_forward import advance, receive
 from eventbook.kernels.events.rows import add_rows, bytes_each, find, part
+from eventbook.kernels.events.stream import real_numbers
 from eventbook.kernels.machinery.compile import kernel
 from eventbook.kernels.machinery.doors import inside
 from eventbook.kernels.machinery.tensors import FLOATING, array, same_dtype
 from eventbook.models.egru.cell import EGRUState
-from eventbook.models.egru.network import EGRU, cells_of
+from eventbook.models.egru.network import EGRU, cells_of, check_states
 from eventbook.models.egru.packing import Field, packed, zeros
 
 Array = NDArray[Any]
@@ -107,7 +108,7 @@ class EGRUStream:
     Raises
     ------
     TypeError
-        If it is no EGRU, or its weights are of another precision.
+        If it is no EGRU, or its weights are of another precision or of several.
     ValueError
         If a weight is not finite.
 
@@ -130,16 +131,22 @@ class EGRUStream:
         if not isinstance(model, EGRU):
             raise TypeError(f"model must be an EGRU, got {type(model).__name__}")
         cells = cells_of(model)
-        same_dtype(FLOATING, model=cells[0].like)
-        for name, weight in model.state_dict().items():
-            if not weight.isfinite().all() and not (weight == -torch.inf).all():
+        self._dtype = same_dtype(FLOATING, model=cells[0].like)
+        thresholds = {f"cells.{number}.threshold": cell.threshold() for number, cell in enumerate(cells)}
+        for name, weight in {**model.state_dict(), **thresholds}.items():
+            if weight.is_floating_point() and weight.dtype != self._dtype:
+                raise TypeError(
+                    f"model must have weights of one dtype, {self._dtype}, got {weight.dtype} in {name}"
+                )
+            always = "threshold" in name and (weight == -torch.inf).all()
+            if not weight.isfinite().all() and not always:
                 raise ValueError(f"model must have finite weights, got others in {name}")
         first = cells[0].dynamics
         self._options = first.reset == "value", first.reset == "paper", first.reset_gate == "before"
         self._vectors, self._matrices, self._plan = packed(cells)
         self.input_size, self.hidden_sizes = model.input_size, model.hidden_sizes
-        widest, dtype = max(self.input_size, *self.hidden_sizes), self._vectors.dtype
-        self._scratch = zeros(7 * 3 * widest, dtype).reshape(7, -1)
+        widest = max(self.input_size, *self.hidden_sizes)
+        self._scratch = zeros(7 * 3 * widest, self._vectors.dtype).reshape(7, -1)
         self._chosen = np.zeros(widest, np.int64)
         self.reset()
 
@@ -149,14 +156,14 @@ class EGRUStream:
         Raises
         ------
         ValueError
-            If the state is not of this network and one sequence; the stream is then as it was before.
+            If the state is not of this network and one sequence, or not finite, for it would never be again.
+        TypeError
+            If it is no state of layers, or of another dtype than the weights. The stream is then as it was
+            before.
         """
         memory = zeros(2 * sum(self.hidden_sizes), self._vectors.dtype)
         if state is not None:
-            if len(state) != len(self.hidden_sizes):
-                raise ValueError(
-                    f"state must have {len(self.hidden_sizes)} members, one a layer, got {len(state)}"
-                )
+            check_states(state, len(self.hidden_sizes))
             for number, (row, its) in enumerate(zip(self._plan, state, strict=True)):
                 units = int(row[Field.UNITS])
                 places = Field.CARRY, Field.SPOKEN
@@ -166,6 +173,13 @@ class EGRUStream:
                             f"state[{number}].{name} must be (1, {units}) or ({units},), "
                             f"got {tuple(tensor.shape)}"
                         )
+                    if tensor.dtype != self._dtype:
+                        raise TypeError(
+                            f"state[{number}].{name} must have the dtype of the weights, {self._dtype}, "
+                            f"got {tensor.dtype}"
+                        )
+                    if not tensor.isfinite().all():
+                        raise ValueError(f"state[{number}].{name} must be finite, got nan or inf")
                     memory[row[place] : row[place] + units] = array(tensor).reshape(-1)
         self._memory = memory
         self._counts = np.zeros((2, len(self._plan), COLUMNS), np.int64)
@@ -187,9 +201,11 @@ class EGRUStream:
         Raises
         ------
         ValueError
-            If the shape is another one. The stream is then as it was before.
+            If the shape is another one.
+        TypeError
+            If they are no real numbers. The stream is then as it was before.
         """
-        given = np.require(x, self._vectors.dtype, ["C", "A", "W"])  # what the loop is compiled for
+        given = real_numbers(x, self._vectors.dtype)
         if given.ndim not in (1, 2) or given.shape[-1] != self.input_size:
             raise ValueError(
                 f"x must be (input_size,) or (time, input_size) with input_size {self.input_size}, "

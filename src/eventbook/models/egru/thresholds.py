@@ -19,6 +19,8 @@ Source: the released code of arXiv:2206.06178, versions 0.1.0 (sigmoid, std sqrt
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +28,19 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from eventbook.kernels.encoders.arguments import whole
+
+
+def normal_numbers(*shape: int, generator: Generator | None) -> Tensor:
+    """N(0, 1) in double precision, drawn where the generator is."""
+    where = None if generator is None else generator.device
+    return torch.randn(shape, dtype=torch.float64, generator=generator, device=where)
+
+
+def placed(values: Tensor, device: Any, dtype: torch.dtype | None) -> Tensor:
+    """The values of a device and dtype, by default of torch's own."""
+    return values.to(
+        torch.get_default_device() if device is None else device, dtype or torch.get_default_dtype()
+    )
 
 
 class Threshold(nn.Module):
@@ -36,8 +51,21 @@ class Threshold(nn.Module):
         self.size = whole(size, "size", 1)
 
     def forward(self) -> Float[Tensor, "unit"]:
-        """theta."""
+        """theta, (size,), of the dtype and device of the weights; differentiable where it is trained.
+
+        Raises
+        ------
+        NotImplementedError
+            By this class, which others inherit.
+        """
         raise NotImplementedError
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError if what it stores could make no threshold; here all can."""
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        self.judge(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         return str(self.size)
@@ -56,6 +84,8 @@ class SigmoidThreshold(Threshold):
         False to keep theta as drawn.
     generator
         Source of a; torch's own if not given.
+    device, dtype
+        Of a, as in modules of torch.
 
     Raises
     ------
@@ -71,16 +101,19 @@ class SigmoidThreshold(Threshold):
         *,
         trainable: bool = True,
         generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(size)
         if not math.isfinite(mean):
             raise ValueError(f"mean must be finite, got {mean}")
         if not 0 <= std < math.inf:
             raise ValueError(f"std must be >= 0 and finite, got {std}")
-        drawn = mean + std * torch.randn(size, dtype=torch.float64, generator=generator)
-        self.raw = nn.Parameter(drawn.to(torch.get_default_dtype()), requires_grad=trainable)
+        drawn = mean + std * normal_numbers(size, generator=generator)
+        self.raw = nn.Parameter(placed(drawn, device, dtype), requires_grad=trainable)
 
     def forward(self) -> Float[Tensor, "unit"]:
+        """sig(a), (size,)."""
         return torch.sigmoid(self.raw)
 
 
@@ -97,6 +130,8 @@ class BetaThreshold(Threshold):
         True to train a; the published language models do not.
     generator
         Source of a; torch's own if not given.
+    device, dtype
+        Of a, as in modules of torch.
 
     Raises
     ------
@@ -105,18 +140,26 @@ class BetaThreshold(Threshold):
     """
 
     def __init__(
-        self, size: int, mean: float, *, trainable: bool = False, generator: Generator | None = None
+        self,
+        size: int,
+        mean: float,
+        *,
+        trainable: bool = False,
+        generator: Generator | None = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(size)
         if not 0 < mean < 1:
             raise ValueError(f"mean must be between 0 and 1, got {mean}")
         # torch draws no Beta from a generator that is given
-        seed = int(torch.randint(2**62, (), generator=generator))
+        where = "cpu" if generator is None else generator.device
+        seed = int(torch.randint(2**62, (), generator=generator, device=where))
         drawn = np.random.default_rng(seed).beta(3 * mean / (1 - mean), 3, size)
-        raw = torch.from_numpy(drawn).to(torch.get_default_dtype())
-        self.raw = nn.Parameter(raw, requires_grad=trainable)
+        self.raw = nn.Parameter(placed(torch.from_numpy(drawn), device, dtype), requires_grad=trainable)
 
     def forward(self) -> Float[Tensor, "unit"]:
+        """min(max(a, 0), 1), (size,)."""
         return self.raw.clamp(0, 1)
 
 
@@ -129,30 +172,69 @@ class FixedThreshold(Threshold):
         Units.
     value
         One number for all units, or (size,) numbers, each > 0; or -inf for all, and every unit always fires.
+    device, dtype
+        Of theta, as in modules of torch.
 
     Raises
     ------
     ValueError
-        If a threshold is something else, or there are not as many as units; names the first.
+        If a threshold is something else, or there are not as many as units; names the first. A state that is
+        loaded is looked at in the same way, before anything is taken from it.
+    TypeError
+        If it is no number or numbers.
     """
 
-    def __init__(self, size: int, value: float | Float[Tensor, "unit"]) -> None:
+    def __init__(
+        self,
+        size: int,
+        value: float | Float[Tensor, "unit"],
+        *,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(size)
-        given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+        try:
+            where = value.device if isinstance(value, Tensor) else "cpu"
+            given = torch.as_tensor(value, dtype=dtype or torch.get_default_dtype(), device=where).detach()
+        except (TypeError, ValueError, RuntimeError):  # which of them depends on the value
+            raise TypeError(f"value must be a number or ({size},) numbers, got {value!r}") from None
         if given.ndim > 1 or (given.ndim == 1 and len(given) != size):
             raise ValueError(f"value must be a number or ({size},), got shape {tuple(given.shape)}")
         theta = given.expand(size).clone()
-        self.always = bool((theta == -math.inf).all())
-        if not self.always:
-            wrong = ~((theta > 0) & (theta < math.inf))
-            if wrong.any():
-                at = int(wrong.int().argmax())
-                raise ValueError(
-                    "threshold must be > 0 and finite, or -inf for all to fire always, "
-                    f"got {float(theta[at])}"
-                )
+        _check_theta(theta, "threshold")
         self.theta: Tensor
-        self.register_buffer("theta", theta)
+        if device is None and isinstance(value, Tensor):
+            device = value.device
+        self.register_buffer("theta", placed(theta, device, dtype))
+
+    @property
+    def always(self) -> bool:
+        """Whether all are -inf, so that every unit always fires."""
+        return fires_always(self.theta)
+
+    def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Before a state is loaded: ValueError unless its numbers are thresholds."""
+        theta = state_dict.get(f"{prefix}theta")
+        if isinstance(theta, Tensor) and theta.shape == self.theta.shape:  # of others torch complains
+            _check_theta(theta.to(self.theta.dtype), f"{prefix}theta")
 
     def forward(self) -> Float[Tensor, "unit"]:
+        """theta as given, (size,)."""
         return self.theta
+
+
+def fires_always(theta: Float[Tensor, "unit"]) -> bool:
+    """Whether all thresholds are -inf; not where there are no values, on torch's device "meta"."""
+    return not theta.is_meta and bool((theta == -math.inf).all())
+
+
+def _check_theta(theta: Tensor, name: str) -> None:
+    """ValueError that names the first which is neither > 0 and finite nor -inf with all others."""
+    if theta.is_meta:
+        return
+    wrong = ~((theta > 0) & (theta < math.inf))
+    if wrong.any() and not fires_always(theta):
+        raise ValueError(
+            f"{name} must be > 0 and finite, or -inf for all to fire always, "
+            f"got {float(theta[wrong.int().argmax()])}"
+        )

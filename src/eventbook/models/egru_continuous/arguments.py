@@ -67,7 +67,7 @@ def options(
     Raises
     ------
     ValueError
-        If a word is none of those named, or a number is out of range.
+        If a word is none of those named, a number is out of range, or it requires a gradient.
     TypeError
         If `max_events` is no whole number.
     """
@@ -78,6 +78,8 @@ def options(
     if step is None:
         step = min(tau_s, tau_m) / STEPS_PER_TIME_CONSTANT
     for name, number in (("tau_s", tau_s), ("tau_m", tau_m), ("step", step), ("duration", duration)):
+        if getattr(number, "requires_grad", False):  # of a tensor, which `float` would cut off
+            raise ValueError(f"{name} must not require a gradient: a run is not differentiated in its {name}")
         if not 0 < number < math.inf:
             raise ValueError(f"{name} must be > 0 and finite, got {number}")
     if duration / step > MOST_STEPS:

@@ -100,7 +100,8 @@ def egru_continuous(
     Raises
     ------
     ValueError
-        If shapes do not fit or a number is out of range; names the first.
+        If shapes do not fit, a number is out of range (names the first), or `asked`, `duration` or another
+        number requires a gradient, which would be lost: a run is not differentiated in them.
     TypeError
         If a dtype is another one.
     RuntimeError

@@ -19,11 +19,12 @@ for, so that it stands here.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from eventbook.kernels.encoders.arguments import whole
+from eventbook.models.egru import Dynamics
 from eventbook.models.sparsity.closed_forms import dense_macs
 
 GATES = {"egru": 3, "gru": 3, "lstm": 4}
@@ -61,7 +62,7 @@ class LanguageModelConfig:
     Raises
     ------
     TypeError
-        If a size is no whole number.
+        If a size is no whole number, or there is one size in place of a sequence.
     ValueError
         If a size is not positive, a word is none of those named, a chance or number is out of range, or the
         last layer has not the size of the embedding.
@@ -89,6 +90,8 @@ class LanguageModelConfig:
     def __post_init__(self) -> None:
         whole(self.vocabulary, "vocabulary", 1)
         whole(self.embedding, "embedding", 1)
+        if not isinstance(self.hidden_sizes, Sequence):
+            raise TypeError(f"hidden_sizes must be a size for each layer, got {self.hidden_sizes!r}")
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         if not self.hidden_sizes:
             raise ValueError("hidden_sizes must have a layer at least, got none")
@@ -108,7 +111,8 @@ class LanguageModelConfig:
                 raise ValueError(f"{name} must be in 0..1, below 1, got {chance}")
         if not 0 < self.embedding_std < math.inf:
             raise ValueError(f"embedding_std must be > 0 and finite, got {self.embedding_std}")
-        # what remains is looked at by the EGRU itself, when it is built
+        Dynamics(self.reset, self.reset_gate, self.surrogate_support, self.surrogate_dampening)
+        # thresholds are looked at by the EGRU itself, when it is built
 
     @property
     def gates(self) -> int:

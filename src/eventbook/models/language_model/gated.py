@@ -26,6 +26,7 @@ from eventbook.models.sparsity.counting import products_of_layer
 from eventbook.models.sparsity.products import Product
 
 GatedState = Tensor | tuple[Tensor, Tensor]
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # read by name: a parametrized one is no parameter
 
 
 class GatedStack(nn.Module):
@@ -77,7 +78,7 @@ class GatedStack(nn.Module):
         for number, layer in enumerate(self.layers):
             if number and self.training:
                 x = locked(x, self.dropout)
-            w_ih, w_hh, *biases = layer.parameters()
+            w_ih, w_hh, *biases = (getattr(layer, f"{name}_l0") for name in WEIGHTS)
             kept = functional.dropout(w_hh, self.drop_connect, self.training and self.drop_connect > 0)
             weights = [w_ih, kept, *biases]
             begin = self.silent(number, len(x)) if state is None else state[number]
@@ -112,6 +113,6 @@ class GatedStack(nn.Module):
 
     def silent(self, number: int, batch: int) -> GatedState:
         """The state of a layer before the first word: zeros."""
-        weight = self.layers[number].get_parameter("weight_hh_l0")
+        weight: Tensor = getattr(self.layers[number], "weight_hh_l0")  # noqa: B009 (mypy knows no name of it)
         h = weight.new_zeros(1, batch, weight.shape[1])
         return (h, h.clone()) if self.cell == "lstm" else h

@@ -76,10 +76,8 @@ class KneserNey:
         if not 0 < discount < 1:
             raise ValueError(f"discount must be between 0 and 1, got {discount}")
         if self.order * math.log2(self.vocabulary) >= 63:
-            raise ValueError(
-                f"order must be {int(62 / math.log2(self.vocabulary))} or below with {vocabulary} words, "
-                f"got {order}"
-            )
+            most = math.ceil(63 / math.log2(self.vocabulary)) - 1
+            raise ValueError(f"order must be {most} or below with {vocabulary} words, got {order}")
         self.discount = float(discount)
         words = self._checked(tokens, self.order)
         grams, counts = np.unique(self._grams(words, self.order), return_counts=True)

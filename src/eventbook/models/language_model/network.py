@@ -9,6 +9,8 @@ r"""A recurrent language model over EGRU, LSTM or GRU, whose word vectors also r
 | y | what the last layer says | (batch, time, embedding) | `LanguageRun.hidden` |
 | - | state of each layer | an `EGRUState`, (h, c), or h | `state` |
 
+torch.compile traces the layers (`LanguageModel.recurrent`), and not a whole call, which looks at its words.
+
 Dropouts are shared over time. A state that a call returns is where the next call goes on; `detached` cuts it
 off from what made it, for back-propagation through windows of a text. The released code of arXiv:2206.06178
 carries an EGRU's output from window to window and begins its state anew: `carried_as_released` does that.
@@ -187,14 +189,15 @@ class LanguageModel(nn.Module):
             raise ValueError(f"{name} must be (batch, time), got {tuple(tokens.shape)}")
         if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
             raise TypeError(f"{name} must be integers, got {tokens.dtype}")
-        wrong = (tokens < 0) | (tokens >= self.config.vocabulary)
+        words = tokens.long()  # unsigned numbers of 16 bits and more cannot be compared as they are
+        wrong = (words < 0) | (words >= self.config.vocabulary)
         if wrong.any():
             row, step = (int(at) for at in wrong.nonzero()[0])
             raise ValueError(
                 f"{name}[{row}, {step}] must be in 0..{self.config.vocabulary - 1}, "
-                f"got {int(tokens[row, step])}"
+                f"got {int(words[row, step])}"
             )
-        return tokens.long()
+        return words
 
     def _check_state(self, state: Any, batch: int) -> None:
         if not isinstance(state, list | tuple) or isinstance(state, EGRUState):
@@ -215,6 +218,11 @@ class LanguageModel(nn.Module):
                     raise ValueError(
                         f"state[{at}] must be {kind} of (1, batch, hidden_size) = (1, {batch}, {size}), "
                         f"got {tuple(part.shape)}"
+                    )
+                if part.dtype != self.embedding.dtype:
+                    raise TypeError(
+                        f"state[{at}] must have the dtype of the weights, {self.embedding.dtype}, "
+                        f"got {part.dtype}"
                     )
 
 

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from eventbook.kernels.machinery.products import linear
 
@@ -58,13 +57,24 @@ class _MeanLoss(torch.autograd.Function):
                 to_weight.addmm_(scores.T, some)
                 to_bias += scores.sum(0)
         if wanted:
-            ctx.save_for_backward(to_hidden, to_weight, to_bias)
+            ctx.save_for_backward(hidden, weight, bias, to_hidden, to_weight, to_bias)
         return total / count
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(gradient * to for to in ctx.saved_tensors), None)
+        return *_Gradients.apply(gradient, *ctx.saved_tensors), None
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients that are there already, which says that there is nothing behind them."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
+        return tuple(gradient * to for to in saved[3:])
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> None:
+        raise RuntimeError("vocabulary_loss is differentiable once, got a backward pass through its gradient")
 
 
 def vocabulary_loss(
@@ -75,6 +85,8 @@ def vocabulary_loss(
 ) -> Float[Tensor, ""]:
     """Mean over tokens, in nats; differentiable once in the first three. Targets are the caller's to check.
 
+    It is computed in the precision of `weight`, also where autocast is at work.
+
     Raises
     ------
     ValueError
@@ -82,7 +94,8 @@ def vocabulary_loss(
     """
     if not len(targets):
         raise ValueError("targets must be a token at least, got none")
-    loss: Tensor = _MeanLoss.apply(hidden, weight, bias, targets)
+    with torch.autocast(hidden.device.type, enabled=False):
+        loss: Tensor = _MeanLoss.apply(hidden.to(weight.dtype), weight, bias, targets)
     return loss
 
 

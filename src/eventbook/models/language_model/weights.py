@@ -30,13 +30,18 @@ def save_model(model: LanguageModel, path: str | Path, about: dict[str, Any] | N
     Raises
     ------
     ValueError
-        If a weight is too large for half precision, or is no number; names it. Nothing is written.
+        If a weight is too large for half precision, or is no number; names it. If the model has not the
+        weights of its config, as one that was compressed (compress it again after loading) or is being
+        rewired (`settle` it first). Nothing is written.
     TypeError
         If `about` is not made of what JSON has.
     """
     path = Path(path)
     weights = {}
-    for name, weight in model.state_dict().items():
+    expected, given = _empty(model.config).state_dict(), model.state_dict()
+    if missing := [name for name in expected if name not in given]:
+        raise ValueError(f"model must have the weights of its config, got one without {missing[0]}")
+    for name, weight in given.items():
         weights[name] = weight.detach().cpu().to(torch.float16).contiguous()
         if not torch.isfinite(weights[name]).all():
             raise ValueError(f"weights must be finite in half precision, {name} is not")
@@ -78,9 +83,15 @@ def load_model(source: str | Path | bytes) -> tuple[LanguageModel, dict[str, Any
         header = json.loads(source[8 : 8 + int.from_bytes(source[:8], "little")])
         text = json.loads(header.get("__metadata__", {})[KEY])
         config, about = LanguageModelConfig(**text["config"]), dict(text["about"])
-        model = LanguageModel(config, torch.Generator())
+        model = _empty(config)
         model.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"expected the weights of a language model in {where}: {reason}") from None
     return model.eval(), about
+
+
+def _empty(config: LanguageModelConfig) -> LanguageModel:
+    """A model whose weights are to be overwritten; nothing is drawn from torch's own generator."""
+    with torch.random.fork_rng(devices=[]):
+        return LanguageModel(config, torch.Generator())

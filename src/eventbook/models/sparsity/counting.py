@@ -124,11 +124,11 @@ def products_of_layer(
     steps: Bool[Tensor, "batch time"],
 ) -> tuple[Product, Product]:
     """The two products of a module of one layer, from what it was given and what it said; `first` before."""
-    targets = len(layer.get_parameter("weight_hh_l0"))
+    targets = 4 * layer.hidden_size if isinstance(layer, nn.LSTM) else 3 * layer.hidden_size
     pairs = (("weight_ih", input), ("weight_hh", one_step_before(said, first)))
     found = []
     for part, values in pairs:
-        kept = (layer.get_parameter(f"{part}_l0") != 0).sum(0)
+        kept = (getattr(layer, f"{part}_l0") != 0).sum(0)
         found.append(product_of(name.format(part), values, steps, kept, targets, None))
     return found[0], found[1]
 

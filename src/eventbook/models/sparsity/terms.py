@@ -20,6 +20,7 @@ from typing import NamedTuple
 from torch import nn
 
 from eventbook.models.egru import EGRUCell
+from eventbook.models.egru_continuous import EGRUContinuous
 from eventbook.models.sparsity.products import Product, kept_of_cell
 
 CONNECTIONS = (
@@ -56,9 +57,10 @@ class ConnectionSparsity(NamedTuple):
 
     @classmethod
     def of(cls, model: nn.Module) -> "ConnectionSparsity":
-        """Of linear maps, convolutions and recurrent layers at any depth, torch's and this package's.
+        """Of torch's linear maps, convolutions and recurrent layers, of `EGRU` and `EGRUContinuous`, and of
+        layers with a `to_dense`, as those of Deep Rewiring; all at any depth.
 
-        Biases, embeddings and thresholds are no connections.
+        Biases, embeddings, thresholds and all that other modules hold are no connections.
 
         Examples
         --------
@@ -111,6 +113,12 @@ def _matrices(model: nn.Module) -> Iterator[tuple[int, int]]:
                 ("recurrent_kernel", module.hidden_size),
             ):
                 yield sources * 3 * module.hidden_size, int(kept_of_cell(module, name).sum())
+        elif isinstance(module, EGRUContinuous):
+            for weight in (module.kernel, module.recurrent):
+                yield weight.numel(), int(weight.count_nonzero())
+        elif callable(to_dense := getattr(module, "to_dense", None)):
+            weight = to_dense()
+            yield weight.numel(), int(weight.count_nonzero())
         elif isinstance(module, CONNECTIONS):
             own = [name for name, _ in module.named_parameters(recurse=False)]
             own += getattr(module, "parametrizations", {})
