@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -130,3 +131,10 @@ def test_bad_input_is_refused(activity, fraction, error, complaint):
 def test_other_networks_are_refused():
     with pytest.raises(TypeError, match="model must be an EGRU, got GRU"):
         prune_units(nn.GRU(3, 4), [torch.ones(4)], 0.5)
+
+
+@pytest.mark.parametrize("of", [list, tuple, np.array, torch.tensor])
+def test_shares_of_layers_may_be_any_sequence(of):
+    activity = [torch.arange(11.0), torch.arange(8.0)]
+    kept = prune_units(network()[0], activity, of([0.5, 0.25])).kept
+    assert [int(stays.sum()) for stays in kept] == [11 - round(5.5), 6]

@@ -128,7 +128,9 @@ def test_bad_strengths_are_refused():
     _, run = run_of()
     with pytest.raises(ValueError, match=r"target must be a share in \[0, 1\], got 1.5"):
         regularisation.activity_target(run, 1.5)
-    with pytest.raises(ValueError, match="beta must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="beta must be >= 0 and finite, got -1"):
         regularisation.language_terms(run, beta=-1)
+    with pytest.raises(ValueError, match="alpha must be >= 0 and finite, got inf"):
+        regularisation.language_terms(run, alpha=float("inf"))
     with pytest.raises(ValueError, match="runs must have a layer at least, got none"):
         regularisation.total_activity(())

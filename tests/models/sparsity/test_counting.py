@@ -321,6 +321,10 @@ def test_the_model_is_the_count_where_activity_and_density_are_even():
         ),
         (lambda: measure_sparsity(nn.GRU(3, 4), torch.ones(5, 3)), "input must have three axes"),
         (
+            lambda: measure_sparsity(nn.GRU(3, 4), torch.ones(5, 2, 7)),
+            "input must have 3 features, the input_size, got 7",
+        ),
+        (
             lambda: measure_sparsity(nn.GRU(3, 4, bidirectional=True), torch.ones(5, 2, 3)),
             "model must have one direction and no projections",
         ),
@@ -342,3 +346,12 @@ def test_bad_input_is_refused(call, complaint):
 def test_other_networks_are_refused():
     with pytest.raises(TypeError, match=r"model must be an EGRU, torch.nn.GRU or LSTM, got RNN"):
         measure_sparsity(nn.RNN(3, 4), torch.ones(5, 2, 3))
+    with pytest.raises(TypeError, match="input must be a tensor, got list"):
+        measure_sparsity(nn.GRU(3, 4), [[[1.0, 1.0, 1.0]]])
+
+
+@pytest.mark.parametrize("model", [EGRU(3, 4), nn.GRU(3, 4, 2), nn.LSTM(3, 4)])
+def test_of_no_steps_there_is_nothing_to_count(model):
+    found = measure_sparsity(model, torch.ones(0, 2, 3))
+    assert found.operations == SynapticOperations()
+    assert found.activation == ActivationSparsity()

@@ -25,6 +25,7 @@ import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -121,7 +122,10 @@ def prune_units(
 def _kept(
     sizes: Sequence[int], activity: Sequence[Tensor], fraction: float | Sequence[float]
 ) -> tuple[Tensor, ...]:
-    shares = fraction if isinstance(fraction, Sequence) else [fraction] * len(sizes)
+    given_shares = np.asarray(fraction, dtype=float)  # a number, a list, an array, a tensor
+    if given_shares.ndim > 1:
+        raise ValueError(f"fraction must be a number or one a layer, got shape {given_shares.shape}")
+    shares = given_shares.tolist() if given_shares.ndim else [float(given_shares)] * len(sizes)
     for name, given in (("activity", activity), ("fraction", shares)):
         if len(given) != len(sizes):
             raise ValueError(f"{name} must have {len(sizes)} members, one a layer, got {len(given)}")

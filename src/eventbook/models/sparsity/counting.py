@@ -53,7 +53,7 @@ def measure_sparsity(
     Raises
     ------
     TypeError
-        If the model is another network, or lengths are no integers.
+        If the model is another network, input no tensor, or lengths are no integers.
     ValueError
         If it has two directions or projections, shapes do not fit, or a length is not in 0..time.
 
@@ -62,6 +62,8 @@ def measure_sparsity(
     >>> measure_sparsity(nn.GRU(3, 4), torch.ones(5, 2, 3)).operations.dense  # 10 steps of 12 (3 + 4)
     840
     """
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a tensor, got {type(input).__name__}")
     if input.ndim != 3:
         raise ValueError(f"input must have three axes, of time, batch and features, got {tuple(input.shape)}")
     with _evaluating(model):
@@ -150,7 +152,9 @@ def _of_torch(
         raise ValueError("model must have one direction and no projections, got two or some")
     kind = nn.LSTM if isinstance(model, nn.LSTM) else nn.GRU
     sent = input if model.batch_first else input.transpose(0, 1)
-    batch, time, _ = sent.shape
+    batch, time, width = sent.shape
+    if width != model.input_size:
+        raise ValueError(f"input must have {model.input_size} features, the input_size, got {width}")
     steps = torch.ones(batch, time, dtype=torch.bool, device=sent.device)
     if lengths is not None:
         if lengths.shape != (batch,):
@@ -172,7 +176,7 @@ def _of_torch(
             if isinstance(state, tuple)
             else state[number : number + 1]
         )
-        said, _ = alone(sent, its)
+        said = alone(sent, its)[0] if time else sent.new_zeros(batch, 0, model.hidden_size)
         first = its[0][0] if isinstance(its, tuple) else its[0]
         products += products_of_layer(f"{{}}_l{number}", alone, sent, first, said, steps)
         sent = said
