@@ -50,6 +50,12 @@ Parameters = Annotated[
         show_default=False,
     ),
 ]
+Notebooks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notebook", "-n", metavar="NAME", help="Only this of a chapter; repeatable.", show_default=False
+    ),
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Notebooks at a time; each gets one thread.")]
 Engine = Annotated[str, typer.Option(help="snakemake, papermill, or auto (snakemake if installed).")]
 
@@ -81,6 +87,7 @@ def run(
     chapters: Chapters = None,
     profile: Profile = "quick",
     parameter: Parameters = None,
+    notebook: Notebooks = None,
     jobs: Jobs = 2,
     engine: Engine = "auto",
     force: Annotated[bool, typer.Option(help="Execute even what is current.")] = False,
@@ -102,12 +109,14 @@ def run(
     project, console = Project.find(), make_console()
     selected = _selected(project, chapters)
     texts = parse_assignments(parameter or [])
-    if texts and len(selected) != 1:
-        raise UserError(f"-p needs exactly one chapter, got {len(selected)}")
+    for option, given in (("-p", texts), ("-n", notebook)):
+        if given and len(selected) != 1:
+            raise UserError(f"{option} needs exactly one chapter, got {len(selected)}")
+    names = list(dict.fromkeys(notebook)) if notebook else None
     overrides = typed_overrides(texts, declared_parameters(selected[0])) if texts else {}
     if record and (profile != "full" or overrides):
         raise UserError("--record needs --profile full and no -p")
-    planned = [job for chapter in selected for job in plan(chapter, profile, overrides)]
+    planned = [job for chapter in selected for job in plan(chapter, profile, overrides, names)]
     _check_ledgers(selected)
     if overrides and not force:
         reuse_results(plan(selected[0], profile), planned)
@@ -119,7 +128,7 @@ def run(
         raise typer.Exit(outcome.exit_status)
     if record:
         for chapter in selected:
-            console.print(f"recorded in {project.shown(record_full(chapter))}")
+            console.print(f"recorded in {project.shown(record_full(chapter, names))}")
 
 
 def _print_variant(project: Project, chapter: Chapter, planned: Sequence[Job], console: Console) -> None:

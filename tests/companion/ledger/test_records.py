@@ -46,6 +46,29 @@ def test_a_record_is_of_the_present_code(executed: Project) -> None:
 
 
 @pytest.mark.slow
+def test_a_notebook_is_recorded_alone_and_the_others_stay(executed: Project) -> None:
+    alone = eventbook(executed.root, *FULL, "--record", "tiny", "-n", "one")
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    first = json.loads(executed.recorded("tiny").read_text())
+    assert list(first["notebooks"]) == ["one"]
+    assert {entry["notebook"] for entry in first["values"].values()} == {"one"}
+    edit(executed.root / "notebooks/tiny/two.py", "2 + 2 + offset", "2 + 3 + offset")
+    edit(executed.root / "notebooks/tiny/one.py", "2 * numerator]", "3 * numerator]")
+    assert eventbook(executed.root, *FULL, "--record", "tiny", "--notebook", "two").returncode == 0
+    both = json.loads(executed.recorded("tiny").read_text())
+    assert list(both["notebooks"]) == ["one", "two"]
+    assert both["notebooks"]["one"] == first["notebooks"]["one"]
+    assert both["values"]["curve"] == first["values"]["curve"], "as it was recorded"
+    assert both["values"]["total"]["value"] == 5
+
+
+def test_notebooks_are_of_one_chapter(tiny: Project) -> None:
+    unknown = call("run", "tiny", "-n", "three", "-n", "one")
+    assert unknown.status == 2
+    assert unknown.err == "error: tiny: expected notebooks of one, two, got three\n"
+
+
+@pytest.mark.slow
 def test_values_of_the_record_before_are_not_recorded_again(executed: Project) -> None:
     script = executed.root / "notebooks/tiny/two.py"
     script.write_text(script.read_text() + "record(measured=False, copied=8)\n")

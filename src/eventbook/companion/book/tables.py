@@ -217,10 +217,10 @@ def _full_status(chapter: Chapter) -> list[str]:
     path = chapter.project.recorded(chapter.slug)
     if not path.is_file():
         return []
-    record = read_json(path)
     lines = [f"## Recorded full run: {chapter.title}", ""]
-    lines += [f"- recorded {record['recorded']} at commit `{record['commit']}`"]
-    lines += [f"- {name}: {entry['seconds'] / 60:.1f} minutes" for name, entry in record["notebooks"].items()]
-    lines += [f"- {record['machine']['processor']}, {record['machine']['cores']} cores"]
-    versions = [f"{name} {record['versions'].get(name)}" for name in ("torch", "numba", "numpy")]
-    return [*lines, f"- {', '.join(versions)}", ""]
+    for name, entry in read_json(path)["notebooks"].items():
+        machine = f"{entry['machine']['processor']}, {entry['machine']['cores']} cores"
+        versions = ", ".join(f"{what} {entry['versions'].get(what)}" for what in ("torch", "numba", "numpy"))
+        when = f"recorded {entry['recorded']} at commit `{entry['commit']}`"
+        lines += [f"- {name}: {entry['seconds'] / 60:.1f} minutes, {when} ({machine}; {versions})"]
+    return [*lines, ""]

@@ -117,8 +117,14 @@ def plan(
     Raises
     ------
     UserError
-        If a parameter is unknown or has the wrong type, in the overrides or in ``full.yml``.
+        If there is no such notebook, or a parameter is unknown or has the wrong type, in the overrides or
+        in ``full.yml``.
     """
+    chosen = list(chapter.notebooks if notebooks is None else notebooks)
+    if unknown := [name for name in chosen if name not in chapter.notebooks]:
+        raise UserError(
+            f"{chapter.label}: expected notebooks of {', '.join(chapter.notebooks)}, got {', '.join(unknown)}"
+        )
     sources = {name: read_source(chapter.source(name)) for name in chapter.notebooks}
     declared = _declared(chapter, sources)
     values = profile_overrides(chapter, profile)
@@ -130,7 +136,7 @@ def plan(
     variant = variant_name(profile, overrides or {})
     refreshes = profile == "quick" and not overrides
     jobs = []
-    for name in chapter.notebooks if notebooks is None else notebooks:
+    for name in chosen:
         parameters = {**base[name], **extra[name]}
         jobs.append(
             Job(

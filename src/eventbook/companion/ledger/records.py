@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +14,63 @@ from ..project import Chapter
 from .claims import collect_values
 
 
-def record_full(chapter: Chapter) -> Path:
+def record_full(chapter: Chapter, notebooks: Sequence[str] | None = None) -> Path:
     """Write the values of the finished full run of a chapter, with all that is needed to judge them.
+
+    Parameters
+    ----------
+    chapter
+        A chapter of the book.
+    notebooks
+        Those to record; of the others stays what was recorded before. Default: all.
 
     Returns
     -------
     Path
-        The file written: values by key (with notebook and cell), parameters (seeds among them), versions,
-        machine, seconds, commit, stamps.
+        The file written: values by key (with notebook and cell) and, for each notebook, parameters (seeds
+        among them), versions, machine, seconds, commit and stamp.
 
     Raises
     ------
     UserError
-        If a notebook of the chapter has no finished full run of the present code, or shows values that it
-        took from an earlier record.
+        If the chapter has no such notebook, one of them has no finished full run of the present code, or
+        shows values that it took from an earlier record.
     """
-    jobs = plan(chapter, "full")
+    jobs = plan(chapter, "full", notebooks=notebooks)
     if missing := [job.notebook for job in jobs if not job.is_done()]:
         raise UserError(
             f"{chapter.slug}: expected a finished full run of {', '.join(missing)}, found none; "
             f"run 'eventbook run {chapter.slug} --profile full --record'"
         )
-    reports = {job.notebook: read_json(job.path("report.json")) for job in jobs}
-    values = collect_values(chapter, chapter.project.runs("full", chapter.label))
-    if copied := [key for key, recorded in values.items() if not recorded.measured]:
+    names = [job.notebook for job in jobs]
+    found = collect_values(chapter, chapter.project.runs("full", chapter.label))
+    measured = {key: value for key, value in found.items() if value.notebook in names}
+    if copied := [key for key, value in measured.items() if not value.measured]:
         raise UserError(
             f"{chapter.slug}: expected a full run that measures every value, got {', '.join(copied)} from "
             "the record before; set the parameters that measure them in "
             f"{chapter.project.shown(chapter.folder / 'full.yml')}"
         )
-    first = reports[jobs[0].notebook]
+    path = chapter.project.recorded(chapter.slug)
+    before = read_json(path) if path.is_file() and notebooks is not None else {"notebooks": {}, "values": {}}
+    kept = [name for name in chapter.notebooks if name in before["notebooks"] and name not in names]
+    entries = {name: before["notebooks"][name] for name in kept}
+    values = {key: entry for key, entry in before["values"].items() if entry["notebook"] in kept}
+    commit = _commit(chapter.project.root)
+    for job in jobs:
+        report = job.report()
+        told = {name: report[name] for name in ("machine", "versions", "seconds", "parameters", "stamp")}
+        entries[job.notebook] = {"recorded": report["started"], "commit": commit} | told
+    for key, value in measured.items():
+        if key in values:
+            other = values[key]["notebook"]
+            raise UserError(f"{chapter.slug}: {key!r} is recorded by {other} and by {value.notebook}")
+        values[key] = {"value": value.value, "notebook": value.notebook, "cell": value.cell}
     record: dict[str, Any] = {
         "chapter": chapter.slug,
-        "recorded": max(report["started"] for report in reports.values()),
-        "commit": _commit(chapter.project.root),
-        "machine": first["machine"],
-        "versions": first["versions"],
-        "notebooks": {
-            name: {"seconds": report["seconds"], "parameters": report["parameters"], "stamp": report["stamp"]}
-            for name, report in reports.items()
-        },
-        "values": {
-            key: {"value": recorded.value, "notebook": recorded.notebook, "cell": recorded.cell}
-            for key, recorded in sorted(values.items())
-        },
+        "notebooks": {name: entries[name] for name in chapter.notebooks if name in entries},
+        "values": dict(sorted(values.items())),
     }
-    path = chapter.project.recorded(chapter.slug)
     write_json(path, record)
     return path
 
