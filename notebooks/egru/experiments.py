@@ -68,6 +68,7 @@ text_strength: float = 0.0  # of it; 0 for none
 long_words: int = 20000  # test words for the two models that read for long; 0: all
 ablation_seeds: list[int] = []  # of the ablations; empty: the recorded full run
 ablation_size: int = 64  # units of each layer, and of the vectors, there
+ablation_vocabulary: int = 2000  # words of the vocabulary there
 ablation_words: int = 100000  # training words of an ablation
 ablation_epochs: float = 4.0  # passes over them
 
@@ -241,7 +242,7 @@ recipes["EGRU"] = replace(recipes["rectified"], activity_strength=text_strength)
 LOOKS = 5  # at the validation words, over a run
 
 
-def read(name, config, recipe, text, looks=LOOKS):
+def read(name, config, recipe, text, held_out=held_out, looks=LOOKS):
     """Train a word model; returns it and what was seen on the way."""
     what = config, recipe, text, held_out
     file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=looks))
@@ -662,9 +663,9 @@ plt.show()
 #
 # ## What matters of the details
 #
-# The word model again, smaller, with one thing changed at a time: what an event takes, where the reset gate is, thresholds
-# that are drawn and kept, a state of which only the output goes from window to window as in the released code, the
-# surrogate, where thresholds and word vectors begin, and the recipe. A GRU of that size stands beside it.
+# The word model again, smaller and with fewer words, with one thing changed at a time: what an event takes, where the reset
+# gate is, thresholds that are drawn and kept, a state of which only the output goes from window to window as in the released
+# code, the surrogate, where thresholds and word vectors begin, and the recipe. A GRU of that size stands beside it.
 
 # %% tags=["hide-input"]
 DROPOUTS = ("input_dropout", "layer_dropout", "output_dropout")
@@ -700,17 +701,19 @@ ABLATIONS = {  # changes of the model, changes of the recipe
 def ablated(change, recipe_change, seed):
     """Perplexity, activity and backward sparsity of a smaller word model."""
     small = {"embedding": ablation_size, "hidden_sizes": (ablation_size,) * layers}
-    config = replace(egru_text, **small, **change)
+    fewer = len(few_words.vocabulary)
+    config = replace(egru_text, vocabulary=fewer, **small, **change)
     changes = {"epochs": ablation_epochs} | recipe_change
     recipe = replace(recipes["EGRU"], seed=seed, **changes)
-    model, _ = read(
-        "ablation", config, recipe, corpus.train[:ablation_words], looks=1
-    )
-    result = evaluate(model, unseen, carry_state=recipe.carry_state)
+    text = few_words.train[:ablation_words], few_words.valid[:ablation_words]
+    model, _ = read("ablation", config, recipe, *text, looks=1)
+    its_test = few_words.test[:ablation_words]
+    result = evaluate(model, its_test, carry_state=recipe.carry_state)
     return [result.perplexity, result.mean_activity, result.backward_sparsity]
 
 
 if ablation_seeds:
+    few_words = load_text(text_set, words=ablation_vocabulary)
     ablation_runs = {
         name: [ablated(*changes, seed) for seed in ablation_seeds]
         for name, changes in ABLATIONS.items()

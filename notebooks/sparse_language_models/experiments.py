@@ -40,7 +40,7 @@ networks: list[str] = ["EGRU", "LSTM"]  # to be pruned; GRU if all are trained h
 base_epochs: float = 0.0  # passes before pruning; 0: the project's trained weights
 text_set: str = "state_of_the_union"  # or penn_treebank, wikitext2: your own copy
 text_vocabulary: int = 10000  # words, most frequent first; all others are <unk>
-test_words: int = 5000  # of the test text; 0: all of it
+test_words: int = 5000  # of validation and test text; 0: all of it
 base_embedding: int = 256  # size of a word's vector, and of the last layer
 base_embedding_std: float = 0.3  # standard deviation of its components at first
 base_units: int = 320  # units of the layers before the last, EGRU and GRU
@@ -256,7 +256,7 @@ class Texts(NamedTuple):
 def texts_of(corpus, count=0):
     return Texts(
         corpus.train[: count or None],
-        corpus.valid,
+        corpus.valid[: test_words or None],
         corpus.test[: test_words or None],
     )
 
