@@ -90,7 +90,7 @@ from eventbook.datasets import (
     load_mnist,
 )
 from eventbook.learning.classification import Training, accuracy, train
-from eventbook.learning.rate_search import find_rate
+from eventbook.learning.rate_search import find_rate, told
 from eventbook.models.egru import EGRU, SigmoidThreshold
 from eventbook.models.sequence_classifier import SequenceClassifier
 
@@ -238,10 +238,7 @@ def tried(name, rate):
     parts = {part: pixels(part, "plain") for part in ("train", "valid")}
     model, labels = pixel_model(name, seeds[0]), images["train"].labels
     what = f"pixels-plain-{name}"
-    try:
-        look(model, parts["train"], labels, pixel_epochs, seeds[0], what, rate)
-    except FloatingPointError:
-        return 0.0
+    look(model, parts["train"], labels, pixel_epochs, seeds[0], what, rate)
     return accuracy(model, parts["valid"], images["valid"].labels)
 
 
@@ -319,7 +316,7 @@ keep(
 tried_rates = {"rates": pixel_rates} | trials if any(trials.values()) else {}
 for name, found in (tried_rates or full.get("eg_pixel_trials", {})).items():
     label = "trials" if name == "rates" else name
-    print(f"{label:6} {', '.join(format(its, '.3g') for its in found)}")
+    print(f"{label:6} {told(found, '.3g')}")
 print("test images classified right (%), and the learning rate")
 for title, by_order, rates in (
     ("this run", pixel_right, used_rates),

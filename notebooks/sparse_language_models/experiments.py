@@ -54,7 +54,8 @@ threshold_trainable: bool = True  # or as drawn
 surrogate_support: float = 5.0  # beta, inverse half-width of the window
 surrogate_dampening: float = 0.3  # gamma, its height
 dropout: float = 0.05  # of vectors, between layers, of the last output
-base_rates: list[float] = [0.008]  # learning rates; each network takes its best
+base_rates: list[float] = [0.008]  # learning rates of LSTM and GRU; best of each
+base_event_rates: list[float] = [0.008]  # the same for EGRUs
 base_batch: int = 32  # pieces of the text that are read at once
 base_window: int = 64  # words that gradients see
 base_warmup: float = 0.02  # share of a training in which the learning rate rises
@@ -138,7 +139,7 @@ from eventbook.learning.pruning import (
 from eventbook.learning.pruning import (
     sparsities as gradually,
 )
-from eventbook.learning.rate_search import find_rate
+from eventbook.learning.rate_search import find_rate, told
 from eventbook.learning.rewiring.deep_r import DeepR, sparse_connections
 from eventbook.models.egru import compress
 from eventbook.models.language_model import (
@@ -167,6 +168,7 @@ NOT_YET = "not computed in this run, and no full run of it is recorded"
 
 # %% tags=["hide-input"]
 lists = {"seeds": seeds, "base_rates": base_rates}
+lists |= {"base_event_rates": base_event_rates}
 lists |= {"finetune_rates": finetune_rates, "dense_rates": dense_rates}
 for name, given in lists.items():
     if not given:
@@ -319,19 +321,17 @@ def read(name, config, recipe, texts):
 
 
 def tried(name, rate):
-    """Validation perplexity after a training with a rate, infinite if it diverges."""
+    """Validation perplexity after a training with a rate."""
     recipe = replace(recipes[name], lr=rate, seed=seeds[0])
-    try:
-        _, history = read(name, text_models[name], recipe, texts)
-    except FloatingPointError:
-        return np.inf
+    _, history = read(name, text_models[name], recipe, texts)
     return history[-1]["perplexity"]
 
 
 @cache
 def rate_of(name):
     """The learning rate that is best for a network on validation words."""
-    return find_rate(base_rates, partial(tried, name)).rate
+    rates = base_event_rates if name == "EGRU" else base_rates
+    return find_rate(rates, partial(tried, name)).rate
 
 
 # %% tags=["hide-input"]
@@ -630,7 +630,7 @@ trained = {
 
 
 # %% tags=["hide-input"]
-def told(run):
+def kept_of(run):
     """What is kept of a pruned network."""
     return {
         "before": run.before.perplexity,
@@ -643,7 +643,7 @@ def told(run):
 
 
 table = {
-    name: {str(s): [told(run) for run in trained[name, s]] for s in sparsities}
+    name: {str(s): [kept_of(run) for run in trained[name, s]] for s in sparsities}
     for name in networks
 }
 
@@ -729,8 +729,8 @@ for title, found in (
     ("full run", full.get("sl_x_shares", [])),
 ):
     for name, of, best, tried_ in found:
-        figures = ", ".join(f"{figure:.1f}" for figure in tried_) or "one alone"
         what = "pruned" if of else "dense"
+        figures = told(tried_) or "one alone"
         print(f"{title}: {name:5} {what:6} {best:.2f}  ({figures})")
 if schedule > 1:
     print("pruned in several steps: right after pruning is the dense network")

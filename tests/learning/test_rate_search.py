@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbook.learning.rate_search import find_rate
+from eventbook.learning.rate_search import find_rate, told
 
 RATES = st.lists(st.floats(1e-6, 10, exclude_min=True), min_size=2, max_size=6, unique=True)
 
@@ -44,10 +44,19 @@ def test_one_rate_is_not_tried():
         find_rate([0.1, 0.2], never)
 
 
-@pytest.mark.parametrize("worst", [math.inf, -math.inf])
-def test_a_rate_that_is_too_large_loses(worst: float):
-    figures = {0.1: 3.0, 10.0: worst}
-    assert find_rate(list(figures), figures.__getitem__, highest=worst < 0).rate == 0.1
+@pytest.mark.parametrize("highest", [False, True])
+def test_a_rate_that_is_too_large_loses(highest: bool):
+    def trial(rate: float) -> float:
+        if rate > 1:
+            raise FloatingPointError("gradient must be finite")
+        return 3.0
+
+    found = find_rate([10.0, 0.1, 20.0], trial, highest=highest)
+    assert found == (0.1, [None, 3.0, None])
+    assert told(found.figures) == "diverged, 3.0, diverged"
+    line = r"^trial must not diverge with every rate, \[10\.0, 20\.0\]: gradient must be finite$"
+    with pytest.raises(FloatingPointError, match=line):
+        find_rate([10.0, 20.0], trial, highest=highest)
 
 
 @pytest.mark.parametrize("rates", [[], [0.0], [0.1, -0.1], [0.1, math.nan], [math.inf, 0.1]])
@@ -59,14 +68,8 @@ def test_rates_that_are_none_are_refused_before_any_trial(rates: list[float]):
         find_rate(rates, never)
 
 
-@pytest.mark.parametrize(
-    ("figures", "line"),
-    [
-        ([1.0, math.nan, 2.0], r"^trial must return a number, got nan for a rate of 0\.2$"),
-        ([math.inf] * 3, r"^trial must return a finite number for one rate at least, got \[inf, inf, inf\]$"),
-        ([1.0, -math.inf, 2.0], "^trial must return a finite number"),
-    ],
-)
-def test_figures_that_are_none_are_refused(figures: list[float], line: str):
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -math.inf])
+def test_figures_that_are_none_are_refused(figure: float):
+    line = rf"^trial must return a finite number, got {figure} for a rate of 0\.2$"
     with pytest.raises(ValueError, match=line):
-        find_rate([0.1, 0.2, 0.4], dict(zip([0.1, 0.2, 0.4], figures, strict=True)).__getitem__)
+        find_rate([0.1, 0.2, 0.4], {0.1: 1.0, 0.2: figure, 0.4: 2.0}.__getitem__)

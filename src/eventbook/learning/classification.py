@@ -34,6 +34,7 @@ from torch.nn import functional
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.learning.checkpoints import read_checkpoint, shapes, write_checkpoint
+from eventbook.learning.steps import take_step
 
 Stream = tuple[NDArray[np.integer], NDArray[np.integer]] | NDArray[np.floating]
 Augment = Callable[[Stream, np.random.Generator], Stream]
@@ -176,6 +177,7 @@ def train(
         lr=training.lr, ssm_lr=training.ssm_lr or training.lr, weight_decay=training.weight_decay
     )
     optimizer = torch.optim.AdamW(groups)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     rates = [group["lr"] for group in optimizer.param_groups]
     about = {"recipe": asdict(training), **_about(model, streams, labels)} if checkpoint else {}
     history: list[dict[str, float]] = []
@@ -195,7 +197,7 @@ def train(
                     raise FloatingPointError(f"loss must be finite, got {losses[-1]} at step {step}")
                 for group, largest in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate(training, step, total, largest)
-                _step(optimizer, loss, training.clip, step)
+                take_step(optimizer, loss, parameters, training.clip, step)
                 step += 1
             entry = {"epoch": float(epoch), "step": float(step), "loss": float(np.mean(losses))}
             model.eval()
@@ -327,17 +329,6 @@ def _loss(
     wanted = torch.from_numpy(targets)
     loss = functional.cross_entropy(scores, wanted if targets.ndim == 1 else wanted.to(scores.dtype))
     return loss + model.penalty() if hasattr(model, "penalty") else loss
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float, step: int) -> None:
-    """One step of the optimiser."""
-    optimizer.zero_grad()
-    loss.backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
-    if not norm.isfinite():  # gradients through many steps explode while the loss is still a number
-        raise FloatingPointError(f"gradient must be finite, got a norm of {norm} at step {step}")
-    optimizer.step()
 
 
 def _about(model: Any, streams: Sequence[Stream], labels: NDArray[np.int64]) -> dict[str, Any]:

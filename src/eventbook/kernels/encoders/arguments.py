@@ -19,11 +19,13 @@ def whole(value: Any, name: str, least: int | None = None) -> int:
     Raises
     ------
     TypeError
-        If it is none of Python's or NumPy's integers.
+        If it is none of Python's or NumPy's integers, or True or False, with which Python could count.
     ValueError
         If it is below `least`.
     """
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None

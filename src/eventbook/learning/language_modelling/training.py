@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from eventbook.kernels.encoders.arguments import whole
 from eventbook.learning.checkpoints import digest, read_checkpoint, shapes, write_checkpoint
 from eventbook.learning.language_modelling.recipe import LanguageTraining, course, total_steps
 from eventbook.learning.rewiring.deep_r import sparse_connections
+from eventbook.learning.steps import take_step
 from eventbook.models.egru import EGRUState
 from eventbook.models.egru.regularisation import activity_target
 from eventbook.models.language_model import LanguageModel, carried_as_released, detached
@@ -183,14 +183,9 @@ class _Run:
         if recipe.activity_strength:
             terms = [activity_target(layer, recipe.activity_target) for layer in run.layers]
             loss = loss + recipe.activity_strength * torch.stack(terms).sum()
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = clip_grad_norm_(self.model.parameters(), recipe.clip or math.inf)
-        if not norm.isfinite():
-            raise FloatingPointError(f"gradient must be finite, got a norm of {norm} at step {self.steps}")
         for group in self.optimizer.param_groups:
             group["lr"] = now
-        self.optimizer.step()
+        take_step(self.optimizer, loss, self.model.parameters(), recipe.clip, self.steps)
         self.carried = detached(run.state if recipe.carry_state else carried_as_released(run.state))
         self.done, self.steps = self.done + length, self.steps + 1
         self.loss, self.since = self.loss + value * length, self.since + length

@@ -160,8 +160,8 @@ class EGRUCell(nn.Module):
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be one of floating numbers, got {dtype}")
         home: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.input_size = positive(input_size, "input_size")
-        self.hidden_size = positive(hidden_size, "hidden_size")
+        self.input_size = whole(input_size, "input_size", 1)
+        self.hidden_size = whole(hidden_size, "hidden_size", 1)
         self.dynamics = Dynamics(reset, reset_gate, surrogate_support, surrogate_dampening)
         self.kernel = nn.Parameter(gate_blocks(input_size, hidden_size, generator, **home))
         self.recurrent_kernel = nn.Parameter(gate_blocks(hidden_size, hidden_size, generator, **home))
@@ -308,13 +308,6 @@ def check_input(input: Tensor, weights: Tensor) -> None:
         raise TypeError(f"input must have the dtype of the weights, {weights.dtype}, got {input.dtype}")
     if input.device != weights.device:
         raise ValueError(f"input must be on the device of the weights, {weights.device}, got {input.device}")
-
-
-def positive(value: Any, name: str) -> int:
-    """A size or count; True is none, though Python could count with it."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value}")
-    return whole(value, name, 1)
 
 
 def gate_blocks(

@@ -37,6 +37,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from eventbook.kernels.encoders.arguments import whole
 from eventbook.kernels.machinery.lengths import check_lengths, without_padding
 from eventbook.models.egru.cell import (
     EGRUCell,
@@ -44,7 +45,6 @@ from eventbook.models.egru.cell import (
     check_input,
     check_parts,
     check_tensor,
-    positive,
     restored,
     under_autocast,
 )
@@ -134,7 +134,7 @@ class EGRU(nn.Module):
     ) -> None:
         super().__init__()
         sizes = _sizes(hidden_size, num_layers)
-        self.input_size, self.hidden_sizes = positive(input_size, "input_size"), sizes
+        self.input_size, self.hidden_sizes = whole(input_size, "input_size", 1), sizes
         self.batch_first = batch_first
         self.dropout, self.dropout_over, self.drop_connect = dropout, dropout_over, drop_connect
         self.event_input, self.path, self.threads = event_input, path, threads
@@ -154,7 +154,7 @@ class EGRU(nn.Module):
         if name in CHANCES and not 0 <= value < 1:
             raise ValueError(f"{name} must be in 0..1, below 1, got {value}")
         if name == "threads":
-            value = positive(value, name)
+            value = whole(value, name, 1)
         super().__setattr__(name, value)
 
     def judge(self, state_dict: Mapping[str, Any], prefix: str) -> None:
@@ -342,8 +342,8 @@ def check_states(state: Any, layers: int | None = None) -> None:
 
 def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
     if not isinstance(hidden_size, Sequence):
-        return (positive(hidden_size, "hidden_size"),) * positive(num_layers, "num_layers")
-    sizes = tuple(positive(size, f"hidden_size[{at}]") for at, size in enumerate(hidden_size))
+        return (whole(hidden_size, "hidden_size", 1),) * whole(num_layers, "num_layers", 1)
+    sizes = tuple(whole(size, f"hidden_size[{at}]", 1) for at, size in enumerate(hidden_size))
     if not sizes:
         raise ValueError("hidden_size must have a layer at least, got none")
     if num_layers not in (1, len(sizes)):
