@@ -243,6 +243,7 @@ def test_windows_at_the_ends_of_the_integers(to, stamps, chosen, counts):
     "change, message",
     [
         ({"bins": 2.5}, r"bins must be a whole number, got 2\.5"),
+        ({"bins": True}, "bins must be a whole number, got True"),
         ({"window": float("nan")}, "window must be a whole number, got nan"),
         ({"bins": "3"}, "bins must be a whole number, got '3'"),
         ({"width": 4.5, "bins": 1}, r"width must be a whole number, got 4\.5"),
