@@ -54,8 +54,7 @@ threshold_trainable: bool = True  # or as drawn
 surrogate_support: float = 5.0  # beta, inverse half-width of the window
 surrogate_dampening: float = 0.3  # gamma, its height
 dropout: float = 0.05  # of vectors, between layers, of the last output
-base_rates: list[float] = [0.008]  # learning rates of LSTM and GRU; best of each
-base_event_rates: list[float] = [0.008]  # the same for EGRUs
+base_rates: list[float] = [0.008]  # learning rates; each network takes its best
 base_batch: int = 32  # pieces of the text that are read at once
 base_window: int = 64  # words that gradients see
 base_warmup: float = 0.02  # share of a training in which the learning rate rises
@@ -168,7 +167,6 @@ NOT_YET = "not computed in this run, and no full run of it is recorded"
 
 # %% tags=["hide-input"]
 lists = {"seeds": seeds, "base_rates": base_rates}
-lists |= {"base_event_rates": base_event_rates}
 lists |= {"finetune_rates": finetune_rates, "dense_rates": dense_rates}
 for name, given in lists.items():
     if not given:
@@ -330,8 +328,7 @@ def tried(name, rate):
 @cache
 def rate_of(name):
     """The learning rate that is best for a network on validation words."""
-    rates = base_event_rates if name == "EGRU" else base_rates
-    return find_rate(rates, partial(tried, name)).rate
+    return find_rate(base_rates, partial(tried, name)).rate
 
 
 # %% tags=["hide-input"]
