@@ -90,6 +90,7 @@ from eventbook.companion.notebook import (
     keep,
     listed,
     parameters_of,
+    recall,
     record,
     recorded,
     use_theme,
@@ -320,34 +321,29 @@ record(
     eg_lm_macs_dense=egru_runs[0].dense_macs,
     eg_lm_macs_share=np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
 )
-
-
-def in_full(**values):
-    """Record what the full run found, or this run if it has several seeds as well."""
-    names = {name: f"eg_full_{name}" for name in values}
-    if len(seeds) > 1:
-        record(**{names[name]: value for name, value in values.items()})
-    elif full:
-        record(measured=False, **{its: full[its] for its in names.values()})
-
-
-in_full(
-    seeds=len(seeds),
-    vocabulary=n_words,
-    parameters=sizes["EGRU"],
-    trigram=counted["trigram"],
-    egru=lm_egru,
-    rectified=lm_rectified,
-    gru=lm_gru,
-    lstm=lm_lstm,
-    ratio_gru=lm_egru / lm_gru,
-    ratio_lstm=lm_egru / lm_lstm,
-    ratio_rectified=lm_egru / lm_rectified,
-    activity=np.mean([r.mean_activity for r in egru_runs]),
-    activity_rectified=np.mean([r.mean_activity for r in results["rectified"]]),
-    backward=np.mean([r.backward_sparsity for r in egru_runs]),
-    macs_share=np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
-)
+headline = {
+    "eg_full_seeds": len(seeds),
+    "eg_full_vocabulary": n_words,
+    "eg_full_parameters": sizes["EGRU"],
+    "eg_full_trigram": counted["trigram"],
+    "eg_full_egru": lm_egru,
+    "eg_full_rectified": lm_rectified,
+    "eg_full_gru": lm_gru,
+    "eg_full_lstm": lm_lstm,
+    "eg_full_ratio_gru": lm_egru / lm_gru,
+    "eg_full_ratio_lstm": lm_egru / lm_lstm,
+    "eg_full_ratio_rectified": lm_egru / lm_rectified,
+    "eg_full_activity": np.mean([r.mean_activity for r in egru_runs]),
+    "eg_full_rectified_activity": np.mean(
+        [r.mean_activity for r in results["rectified"]]
+    ),
+    "eg_full_backward": np.mean([r.backward_sparsity for r in egru_runs]),
+    "eg_full_macs_share": np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
+}
+if len(seeds) > 1:  # as in the full profile
+    record(**headline)
+else:
+    recall(full, headline)
 probe = LanguageModel(egru_text, generator(seeds[0]))
 probe.load_state_dict(readers["EGRU"][0][0].state_dict())
 probe.recurrent.path = "event"
@@ -657,10 +653,14 @@ record(
     / lm_egru,
     eg_posthoc_limit=bound(max(unchanged), floor=1e-4),
 )
-in_full(
-    posthoc_worse=np.exp(posthoc_loss).mean() / lm_egru,
-    posthoc_common_worse=np.exp(common).mean() / lm_egru,
-)
+headline = {
+    "eg_full_posthoc_worse": np.exp(posthoc_loss).mean() / lm_egru,
+    "eg_full_posthoc_common_worse": np.exp(common).mean() / lm_egru,
+}
+if len(seeds) > 1:
+    record(**headline)
+else:
+    recall(full, headline)
 
 # %% mystnb={"figure": {"caption": "Perplexity against activity. Orange: trained GRUs, a line for each seed, with one limit for all layers, from none (right) to the highest that still fits the figure. Diamonds: limits such that each layer is as active as the EGRU's. Blue: the EGRU, which was trained with its thresholds. Dotted: the unigram.", "name": "fig-eg-posthoc"}, "image": {"alt": "A curve that is flat at high activity and rises steeply to the left, where less is said, with a diamond above it and the point of the EGRU near it"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.6))

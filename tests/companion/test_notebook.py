@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventbook.companion import notebook
 from eventbook.companion.errors import UserError
 from eventbook.companion.ledger.ledger import read_ledger
 from eventbook.companion.notebook import (
@@ -28,6 +29,7 @@ from eventbook.companion.notebook import (
     keep,
     listed,
     parameters_of,
+    recall,
     recorded,
     show_body,
     show_code,
@@ -104,6 +106,14 @@ def test_recorded_full_results(tiny: Project) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"values": {"half": {"value": 0.5, "notebook": "one", "cell": 3}}}))
     assert recorded("tiny") == {"half": 0.5}
+
+
+def test_what_is_recalled_was_not_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(notebook, "record", lambda **values: said.append(values))
+    recall({"half": 0.5, "other": 1}, ["half", "unknown"])
+    recall({}, ["half"])
+    assert said == [{"measured": False, "half": 0.5}]
 
 
 @dataclass(frozen=True)

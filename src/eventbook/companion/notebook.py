@@ -41,6 +41,7 @@ __all__ = [
     "keep",
     "listed",
     "parameters_of",
+    "recall",
     "record",
     "recorded",
     "show_body",
@@ -295,6 +296,20 @@ def recorded(slug: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {key: entry["value"] for key, entry in read_json(path)["values"].items()}
+
+
+def recall(full: dict[str, Any], keys: Iterable[str]) -> None:
+    """Record what only the full run measures, as it found it; nothing for keys that it has not.
+
+    Parameters
+    ----------
+    full
+        What `recorded` returned.
+    keys
+        Of the values that the text cites.
+    """
+    if there := {key: full[key] for key in keys if key in full}:
+        record(measured=False, **there)
 
 
 def listed(runs: Iterable[float], form: str = ".1f") -> str:
