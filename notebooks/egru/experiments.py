@@ -90,8 +90,8 @@ from eventbook.companion.notebook import (
     keep,
     listed,
     parameters_of,
-    recall,
     record,
+    record_or_recall,
     recorded,
     use_theme,
 )
@@ -321,29 +321,27 @@ record(
     eg_lm_macs_dense=egru_runs[0].dense_macs,
     eg_lm_macs_share=np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
 )
-headline = {
-    "eg_full_seeds": len(seeds),
-    "eg_full_vocabulary": n_words,
-    "eg_full_parameters": sizes["EGRU"],
-    "eg_full_trigram": counted["trigram"],
-    "eg_full_egru": lm_egru,
-    "eg_full_rectified": lm_rectified,
-    "eg_full_gru": lm_gru,
-    "eg_full_lstm": lm_lstm,
-    "eg_full_ratio_gru": lm_egru / lm_gru,
-    "eg_full_ratio_lstm": lm_egru / lm_lstm,
-    "eg_full_ratio_rectified": lm_egru / lm_rectified,
-    "eg_full_activity": np.mean([r.mean_activity for r in egru_runs]),
-    "eg_full_rectified_activity": np.mean(
+record_or_recall(
+    full,
+    len(seeds) > 1,
+    eg_full_seeds=len(seeds),
+    eg_full_vocabulary=n_words,
+    eg_full_parameters=sizes["EGRU"],
+    eg_full_trigram=counted["trigram"],
+    eg_full_egru=lm_egru,
+    eg_full_rectified=lm_rectified,
+    eg_full_gru=lm_gru,
+    eg_full_lstm=lm_lstm,
+    eg_full_ratio_gru=lm_egru / lm_gru,
+    eg_full_ratio_lstm=lm_egru / lm_lstm,
+    eg_full_ratio_rectified=lm_egru / lm_rectified,
+    eg_full_activity=np.mean([r.mean_activity for r in egru_runs]),
+    eg_full_rectified_activity=np.mean(
         [r.mean_activity for r in results["rectified"]]
     ),
-    "eg_full_backward": np.mean([r.backward_sparsity for r in egru_runs]),
-    "eg_full_macs_share": np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
-}
-if len(seeds) > 1:  # as in the full profile
-    record(**headline)
-else:
-    recall(full, headline)
+    eg_full_backward=np.mean([r.backward_sparsity for r in egru_runs]),
+    eg_full_macs_share=np.mean(macs["EGRU"]) / egru_runs[0].dense_macs,
+)
 probe = LanguageModel(egru_text, generator(seeds[0]))
 probe.load_state_dict(readers["EGRU"][0][0].state_dict())
 probe.recurrent.path = "event"
@@ -653,14 +651,12 @@ record(
     / lm_egru,
     eg_posthoc_limit=bound(max(unchanged), floor=1e-4),
 )
-headline = {
-    "eg_full_posthoc_worse": np.exp(posthoc_loss).mean() / lm_egru,
-    "eg_full_posthoc_common_worse": np.exp(common).mean() / lm_egru,
-}
-if len(seeds) > 1:
-    record(**headline)
-else:
-    recall(full, headline)
+record_or_recall(
+    full,
+    len(seeds) > 1,
+    eg_full_posthoc_worse=np.exp(posthoc_loss).mean() / lm_egru,
+    eg_full_posthoc_common_worse=np.exp(common).mean() / lm_egru,
+)
 
 # %% mystnb={"figure": {"caption": "Perplexity against activity. Orange: trained GRUs, a line for each seed, with one limit for all layers, from none (right) to the highest that still fits the figure. Diamonds: limits such that each layer is as active as the EGRU's. Blue: the EGRU, which was trained with its thresholds. Dotted: the unigram.", "name": "fig-eg-posthoc"}, "image": {"alt": "A curve that is flat at high activity and rises steeply to the left, where less is said, with a diamond above it and the point of the EGRU near it"}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.6))

@@ -112,6 +112,7 @@ from eventbook.companion.notebook import (
     listed,
     parameters_of,
     record,
+    record_or_recall,
     recorded,
     use_theme,
 )
@@ -698,6 +699,39 @@ record(
     sl_x_all_saved=(whole_macs + scores)
     / (column(egru_rows[str(moderate)], "macs").mean() + scores),
 )
+
+
+def in_full(**values):
+    """Record what the text cites of the full run, or of this one if it has several seeds."""
+    values = {f"sl_full_{name}": value for name, value in values.items()}
+    record_or_recall(full, len(seeds) > 1, **values)
+
+
+in_full(
+    seeds=len(seeds),
+    words=finetune_words,
+    egru=perplexity["EGRU"],
+    rival=perplexity[rival],
+    trigram=anchors["trigram"],
+    silence=whole_macs / egru_macs,
+    extra=float(
+        (
+            column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
+        ).mean()
+    ),
+    loss_moderate=loss[moderate],
+    loss_usual=loss[usual[-1]],
+    loss_hardest=loss[hardest],
+    rival_moderate=rival_loss[moderate],
+    rival_hardest=rival_loss[hardest],
+    usual=usual[-1],
+    hardest=hardest,
+    unhealed=unhealed_at(usual[-1]),
+    saved_moderate=saved[moderate],
+    saved_hardest=saved[hardest],
+    affordable=saved[affordable[-1]],
+    affordable_at=affordable[-1],
+)
 keep(
     sl_x_pruned=table,
     sl_x_shares=share_trials,
@@ -870,6 +904,12 @@ record(
     sl_x_moved_dense=moved(0.0) / base_activity,
     sl_x_moved_hardest=moved(hardest) / base_activity,
 )
+in_full(
+    activity=base_activity,
+    moved=moved(usual[-1]) / base_activity,
+    moved_dense=moved(0.0) / base_activity,
+    moved_hardest=moved(hardest) / base_activity,
+)
 
 
 def show_activity(rows):
@@ -956,6 +996,10 @@ record(
     sl_x_multiplies_beyond=float(
         abs(np.mean(ratio_at[moderate]) - 1) / (3 * luck.std())
     ),
+)
+in_full(
+    multiplies=float(np.mean(ratio_at[moderate])),
+    multiplies_hardest=float(np.mean(ratio_at[hardest])),
 )
 keep(sl_x_ratios={str(s): ratios for s, ratios in ratio_at.items()})
 for title, found in (

@@ -29,7 +29,7 @@ from eventbook.companion.notebook import (
     keep,
     listed,
     parameters_of,
-    recall,
+    record_or_recall,
     recorded,
     show_body,
     show_code,
@@ -111,9 +111,11 @@ def test_recorded_full_results(tiny: Project) -> None:
 def test_what_is_recalled_was_not_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(notebook, "record", lambda **values: said.append(values))
-    recall({"half": 0.5, "other": 1}, ["half", "unknown"])
-    recall({}, ["half"])
-    assert said == [{"measured": False, "half": 0.5}]
+    full = {"half": 0.5, "other": 1}
+    record_or_recall(full, True, half=0.25, unknown=2)
+    record_or_recall(full, False, half=0.25, unknown=2)
+    record_or_recall({}, False, half=0.25)
+    assert said == [{"half": 0.25, "unknown": 2}, {"measured": False, "half": 0.5}]
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ __all__ = [
     "keep",
     "listed",
     "parameters_of",
-    "recall",
     "record",
+    "record_or_recall",
     "recorded",
     "show_body",
     "show_code",
@@ -298,17 +298,21 @@ def recorded(slug: str) -> dict[str, Any]:
     return {key: entry["value"] for key, entry in read_json(path)["values"].items()}
 
 
-def recall(full: dict[str, Any], keys: Iterable[str]) -> None:
-    """Record what only the full run measures, as it found it; nothing for keys that it has not.
+def record_or_recall(full: dict[str, Any], measured: bool, **values: Any) -> None:
+    """Record what not every run measures: as this run found it, or else as the recorded full run did.
 
     Parameters
     ----------
     full
-        What `recorded` returned.
-    keys
-        Of the values that the text cites.
+        What `recorded` returned; what it has not is left out.
+    measured
+        Whether this run did measure the values.
+    **values
+        The numbers by key, as for `record`.
     """
-    if there := {key: full[key] for key in keys if key in full}:
+    if measured:
+        record(**values)
+    elif there := {key: full[key] for key in values if key in full}:
         record(measured=False, **there)
 
 
