@@ -15,7 +15,8 @@ r"""A classifier of sequences of numbers: pixels one after another, frames of ev
 The released code of arXiv:2206.06178 reads pixels by the trace at the last one, and gestures by its mean. The
 trace of a GRU or an LSTM is that of its outputs, so that they are read alike.
 
-Source: Subramoney et al., arXiv:2206.06178, and its released code; torch's GRU and LSTM as baselines.
+Source: Subramoney et al., arXiv:2206.06178, and its released code; torch's GRU and LSTM as baselines; first
+biases for long sequences: Tallec and Ollivier, arXiv:1804.11188.
 """
 
 from collections.abc import Sequence
@@ -72,6 +73,10 @@ class SequenceClassifier(nn.Module):
     activity_target, activity_strength
         Of the term that training adds for each layer of an EGRU, strength (mean activity - target)^2; none
         with a strength of 0.
+    memory
+        Steps that gates are to bridge at first, above 2: the biases of the gates that keep a state, forget
+        gates of an LSTM, update gates of the others, are log u with u uniform in [1, memory - 1], those of an
+        LSTM's input gates their negatives. None for biases as drawn by the cell.
     generator
         Source of the initial weights; torch's own if not given.
     **options
@@ -104,6 +109,7 @@ class SequenceClassifier(nn.Module):
         decay: float = DECAY,
         activity_target: float = 0.05,
         activity_strength: float = 0.0,
+        memory: float | None = None,
         generator: Generator | None = None,
         **options: Any,
     ) -> None:
@@ -120,9 +126,13 @@ class SequenceClassifier(nn.Module):
             raise ValueError(f"activity_target must be a share in [0, 1], got {activity_target}")
         if not 0 <= activity_strength < float("inf"):
             raise ValueError(f"activity_strength must be >= 0 and finite, got {activity_strength}")
+        if memory is not None and not 2 < memory < float("inf"):
+            raise ValueError(f"memory must be above 2 and finite, got {memory}")
         if cell != "egru" and (options or activity_strength):
             given = ", ".join(options) or "activity_strength"
             raise TypeError(f"{given} must not be given with a cell of {cell}, which has no events")
+        if memory is not None and not options.get("bias", True):
+            raise TypeError("memory must not be given without biases")
         for name in ("device", "dtype"):  # of one part alone would not do
             if name in options:
                 raise TypeError(f"{name} must not be given, a model is moved by its method to, got {name}")
@@ -137,6 +147,8 @@ class SequenceClassifier(nn.Module):
             kind = nn.GRU if cell == "gru" else nn.LSTM
             self.recurrent = kind(n_inputs, hidden_size, num_layers, batch_first=True)
             _draw(self.recurrent, hidden_size, generator)
+        if memory is not None:
+            _remember(self.recurrent, hidden_size, memory, generator)
         self.scores = nn.Linear(hidden_size, n_classes)
         _draw(self.scores, hidden_size, generator)
         self._last: tuple[LayerRun, ...] = ()
@@ -224,3 +236,20 @@ def _draw(layer: nn.Module, size: int, generator: Generator | None) -> None:
     with torch.no_grad():
         for weight in layer.parameters():
             weight.uniform_(-(size**-0.5), size**-0.5, generator=generator)
+
+
+def _remember(layer: EGRU | nn.RNNBase, size: int, memory: float, generator: Generator | None) -> None:
+    """First biases of the gates that keep a state, for so many steps."""
+    first, second = slice(0, size), slice(size, 2 * size)  # blocks of gates
+    keeps = first if isinstance(layer, EGRU) else second
+    offsets: list[tuple[Any, Any]]
+    if isinstance(layer, EGRU):
+        offsets = [(cell.bias, cell.recurrent_bias) for cell in layer.cells]
+    else:
+        offsets = [(weights[2], weights[3]) for weights in layer.all_weights]
+    with torch.no_grad():
+        for bias, recurrent_bias in offsets:
+            kept = bias.new_empty(size).uniform_(1, memory - 1, generator=generator).log()
+            bias[keeps], recurrent_bias[keeps] = kept, 0
+            if isinstance(layer, nn.LSTM):
+                bias[first], recurrent_bias[first] = -kept, 0
