@@ -52,10 +52,13 @@ pixel_units: int = 64  # units of EGRU and GRU
 pixel_lstm_units: int = 55  # of the LSTM, for as many weights
 pixel_rates: list[float] = [0.02]  # learning rates; each network takes its best
 pixel_epochs: int = 6  # passes over the images
-pixel_batch: int = 8  # images of a step
+pixel_batch: int = 8  # images of a step, EGRU
+pixel_gated_batch: int = 8  # the same for GRU and LSTM
+pixel_lstm_memory: float = 0.0  # steps that its gates bridge at first; 0: as drawn
 activity_target: float = 0.05  # of the activity term
 activity_strength: float = 0.1  # of it
-sweep_epochs: int = 2  # passes of each network in the sweeps
+sweep_rate: float = 0.02  # learning rate in the sweeps, on digits of 64 pixels
+sweep_epochs: int = 2  # passes of each network there
 sweep_strengths: list[float] = [0.0, 0.1, 1.0, 10.0]  # of the activity term
 sweep_supports: list[float] = [1.0, 3.0, 10.0]  # values of beta
 eye_images: int = 0  # images seen in a saccade; 0: the recorded full run
@@ -125,6 +128,7 @@ for name, (count, least) in {
     "pixel_units": (pixel_units, 1),
     "pixel_lstm_units": (pixel_lstm_units, 1),
     "pixel_batch": (pixel_batch, 1),
+    "pixel_gated_batch": (pixel_gated_batch, 1),
     "pixel_epochs": (pixel_epochs, 1),
     "sweep_epochs": (sweep_epochs, 1),
 }.items():
@@ -159,28 +163,35 @@ def bit_reversal(count):
     return order[order < count]
 
 
-load_images = {"digits": load_digits, "mnist": load_mnist}[image_set]
-brightest = {"digits": 16, "mnist": 255}[image_set]
-learnable = load_images("train")
-if train_images + valid_images > len(learnable):
-    raise ValueError(
-        f"train_images and valid_images must be at most the {len(learnable)} "
-        "there are, "
-        f"got {train_images} and {valid_images}"
-    )
-images = {
-    "train": learnable[: train_images or -valid_images],
-    "valid": learnable[-valid_images:],  # no other part has these
-    "test": load_images("test")[: test_images or None],
-}
-n_pixels = learnable.images[0].size
+LOADERS = {"digits": load_digits, "mnist": load_mnist}
+BRIGHTEST = {"digits": 16, "mnist": 255}
 
 
-def pixels(part, order):
+def parts_of(which, train=0, valid=200, test=0):
+    """Images to learn from, to choose by and to be told apart."""
+    learnable = LOADERS[which]("train")
+    if train + valid > len(learnable):
+        raise ValueError(
+            f"train_images and valid_images must be at most the {len(learnable)} "
+            f"there are, got {train} and {valid}"
+        )
+    return {
+        "train": learnable[: train or -valid],
+        "valid": learnable[-valid:],  # no other part has these
+        "test": LOADERS[which]("test")[: test or None],
+    }
+
+
+images = parts_of(image_set, train_images, valid_images, test_images)
+n_pixels = images["test"].images[0].size
+
+
+def sequences_of(some, which=image_set, order="plain"):
     """Images as sequences of one number a step, between 0 and 1."""
-    chosen = np.arange(n_pixels) if order == "plain" else bit_reversal(n_pixels)
-    flat = images[part].images.reshape(-1, n_pixels)[:, chosen, None]
-    return list((flat / brightest).astype(np.float32))
+    count = some.images[0].size
+    chosen = np.arange(count) if order == "plain" else bit_reversal(count)
+    flat = some.images.reshape(-1, count)[:, chosen, None]
+    return list((flat / BRIGHTEST[which]).astype(np.float32))
 
 
 def event_options(support=surrogate_support):
@@ -204,19 +215,24 @@ def pixel_model(name, seed, support=surrogate_support, strength=activity_strengt
     if name == "EGRU":
         term = {"activity_target": activity_target, "activity_strength": strength}
         options = event_options(support) | term
+    if name == "LSTM" and pixel_lstm_memory:
+        options["memory"] = pixel_lstm_memory
     units = pixel_lstm_units if name == "LSTM" else pixel_units
     return SequenceClassifier(
         1, units, 10, cell=name.lower(), generator=generator(seed), **options
     )
 
 
-def look(model, sequences, labels, epochs, seed, what, rate):
+def look(model, sequences, labels, epochs, seed, what, rate, size=pixel_batch):
     """Train a classifier; returns it."""
-    recipe = Training(epochs, pixel_batch, lr=rate, seed=seed)
+    recipe = Training(epochs, size, lr=rate, seed=seed)
     options = [str(model), getattr(model, "activity_strength", 0.0), activity_target]
     dynamics = [vars(c.dynamics) for c in getattr(model.recurrent, "cells", [])]
     thresholds = [threshold_init, threshold_spread, threshold_trainable]
-    file = checkpoint(what, recipe=recipe, model=[options, dynamics, thresholds])
+    first = pixel_lstm_memory if model.cell == "lstm" else 0
+    file = checkpoint(
+        what, recipe=recipe, model=[options, dynamics, thresholds, first]
+    )
     train(model, sequences, labels, recipe, checkpoint=file)
     return model
 
@@ -233,16 +249,20 @@ def doing(model, sequences, size=64):
     return np.concatenate(said).mean(0), float(np.concatenate(needed).mean())
 
 
+NETWORKS = ("EGRU", "GRU", "LSTM")
+batch_of = dict.fromkeys(NETWORKS, pixel_gated_batch) | {"EGRU": pixel_batch}
+
+
 def tried(name, rate):
     """Share of validation images that are right after a training with a rate."""
-    parts = {part: pixels(part, "plain") for part in ("train", "valid")}
+    train, valid = (sequences_of(images[part]) for part in ("train", "valid"))
     model, labels = pixel_model(name, seeds[0]), images["train"].labels
     what = f"pixels-plain-{name}"
-    look(model, parts["train"], labels, pixel_epochs, seeds[0], what, rate)
-    return accuracy(model, parts["valid"], images["valid"].labels)
+    size = batch_of[name]
+    look(model, train, labels, pixel_epochs, seeds[0], what, rate, size)
+    return accuracy(model, valid, images["valid"].labels)
 
 
-NETWORKS = ("EGRU", "GRU", "LSTM")
 found_rates = {
     name: find_rate(pixel_rates, partial(tried, name), highest=True)
     for name in NETWORKS
@@ -263,6 +283,7 @@ def learned(order, name, sequences, rate):
                 seed,
                 f"pixels-{order}-{name}",
                 rate,
+                batch_of[name],
             )
             for seed in seeds
         ]
@@ -278,7 +299,9 @@ def learned(order, name, sequences, rate):
 pixel_right, pixel_steps, pixel_need = {}, {}, {}
 used_rates, diverged = {}, []
 for order in orders:
-    sequences = {part: pixels(part, order) for part in images}
+    sequences = {
+        part: sequences_of(some, order=order) for part, some in images.items()
+    }
     for name in NETWORKS:
         trained, used = learned(order, name, sequences, best_rate[name])
         right = [
@@ -339,7 +362,7 @@ figure, axes = plt.subplots(
 for axis, (order, steps, here) in zip(axes[:, 0], panels, strict=True):
     if here:
         bright = axis.twinx()
-        values = np.mean(pixels("test", order), 0)[:, 0]
+        values = np.mean(sequences_of(images["test"], order=order), 0)[:, 0]
         bright.plot(values, color=PALETTE["grey"], lw=1)
         bright.set(ylabel="brightness", ylim=0)
         bright.grid(visible=False)
@@ -361,11 +384,12 @@ plt.show()
 #
 # ## How much silence can be asked for?
 #
-# The same network with the term in several strengths, for fewer epochs: what is asked of networks that have not finished
-# learning may cost less, or only time, later.
+# The same network on the digits of 64 pixels, with the term in several strengths, for fewer epochs: what is asked of networks
+# that have not finished learning may cost less, or only time, later.
 
 # %% tags=["hide-input"]
-sequences = {part: pixels(part, "plain") for part in images}
+few = images if image_set == "digits" else parts_of("digits")
+sequences = {part: sequences_of(few[part], "digits") for part in ("train", "test")}
 probe = slice(0, 64)  # test images on which gradients are compared
 
 
@@ -374,7 +398,7 @@ def gradient_norm(model):
     some = model.collate(sequences["test"][probe])
     scores = model.run(*some.inputs).scores
     loss = functional.cross_entropy(
-        scores, torch.as_tensor(images["test"].labels[probe])
+        scores, torch.as_tensor(few["test"].labels[probe])
     )
     grads = torch.autograd.grad(
         loss, [p for p in model.parameters() if p.requires_grad]
@@ -390,14 +414,14 @@ def swept(**change):
         model = look(
             pixel_model("EGRU", seed, **options),
             sequences["train"],
-            images["train"].labels,
+            few["train"].labels,
             sweep_epochs,
             seed,
             "sweep",
-            best_rate["EGRU"],
+            sweep_rate,
         )
         steps, need = doing(model, sequences["test"])
-        right = accuracy(model, sequences["test"], images["test"].labels)
+        right = accuracy(model, sequences["test"], few["test"].labels)
         rows.append([right, float(steps.mean()), need, gradient_norm(model)])
     return rows
 
@@ -555,7 +579,8 @@ if eye_images:
                 eye_epochs,
                 seed,
                 f"eye-{name}",
-                rate=eye_rate,
+                eye_rate,
+                pixel_gated_batch,
             )
             for seed in seeds
         ]
