@@ -180,8 +180,9 @@ for name, count in counts.items():
 # ```
 #
 # ```{margin} Recipes
-# Where several learning rates are given, as in the full profile, each network is trained with all of them with the first seed,
-# and takes the one that is best for it on validation words in the end. All have Adam's $\beta_1 = 0$, as the released EGRUs, and $\beta_2 = .99$. What else they share was
+# Where several learning rates are given, as in the full profile, each network is trained with all of them with the first
+# seed, and with half or twice as much where the best is the lowest or the highest. It takes the one that is best for it on
+# validation words in the end. All have Adam's $\beta_1 = 0$, as the released EGRUs, and $\beta_2 = .99$. What else they share was
 # looked for with EGRUs of 320 and 256 units in about a hundred recipes of 1.5 to 10 passes (rates, warm-up, $\beta_1$, $\beta_2$,
 # clipping, dropouts, weight decay, first weights, thresholds, resets, surrogates, sizes of layers), with LSTMs in forty and
 # with GRUs in a dozen, one seed each. Thresholds and surrogate are the EGRU's alone; in the full profile so is a warm-up
@@ -241,6 +242,7 @@ recipes = dict.fromkeys(text_models, text_recipe)
 recipes["rectified"] = replace(text_recipe, warmup=event_warmup)
 recipes["EGRU"] = replace(recipes["rectified"], activity_strength=text_strength)
 LOOKS = 5  # at the validation words, over a run
+MOST_RATES = 5  # that are tried, while the best is the lowest or the highest
 
 
 def read(name, config, recipe, text, held_out=held_out, looks=LOOKS):
@@ -258,11 +260,11 @@ def tried(name, config, rate):
 
 
 found_rates = {
-    name: find_rate(rates, partial(tried, name, config))
+    name: find_rate(rates, partial(tried, name, config), most=MOST_RATES)
     for name, config in text_models.items()
 }
 text_rates = {name: found.rate for name, found in found_rates.items()}
-trials = {name: found.figures for name, found in found_rates.items()}
+trials = {name: [f.rates, f.figures] for name, f in found_rates.items() if f.rates}
 recipes = {name: replace(recipes[name], lr=lr) for name, lr in text_rates.items()}
 readers = {
     name: [
@@ -368,8 +370,7 @@ keep(
     eg_lm_curves=curves,
     eg_lm_counted=counted,
 )
-trials_of = {"trials": rates} | trials if any(trials.values()) else {}
-keep(eg_lm_rates=text_rates, eg_lm_trials=trials_of)
+keep(eg_lm_rates=text_rates, eg_lm_trials=trials)
 
 
 def table(perplexities, macs, acts, backs, rates):
@@ -392,8 +393,8 @@ if "eg_lm_acts" in full:
     print("full run")
     names = ("eg_lm_perplexities", "eg_lm_macs_runs", "eg_lm_acts", "eg_lm_backs")
     table(*(full[name] for name in names), full["eg_lm_rates"])
-for name, found in (trials_of or full.get("eg_lm_trials", {})).items():
-    print(f"{name:9} {told(found, '.4g')}")
+for name, (with_rates, found) in (trials or full.get("eg_lm_trials", {})).items():
+    print(f"{name:9} with rates of {told(with_rates, 'g')}: {told(found)}")
 for number, (said, needed, _) in enumerate(zip(*per_layer.values(), strict=True), 1):
     print(
         f"layer {number} of the EGRU: {said:.1%} events, "

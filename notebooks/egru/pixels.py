@@ -250,6 +250,7 @@ def doing(model, sequences, size=64):
 
 
 NETWORKS = ("EGRU", "GRU", "LSTM")
+MOST_RATES = 4  # that are tried, while the best is the lowest or the highest
 batch_of = dict.fromkeys(NETWORKS, pixel_gated_batch) | {"EGRU": pixel_batch}
 
 
@@ -264,11 +265,11 @@ def tried(name, rate):
 
 
 found_rates = {
-    name: find_rate(pixel_rates, partial(tried, name), highest=True)
+    name: find_rate(pixel_rates, partial(tried, name), highest=True, most=MOST_RATES)
     for name in NETWORKS
 }
 best_rate = {name: found.rate for name, found in found_rates.items()}
-trials = {name: found.figures for name, found in found_rates.items()}
+trials = {name: [f.rates, f.figures] for name, f in found_rates.items() if f.rates}
 
 
 def learned(order, name, sequences, rate):
@@ -289,7 +290,7 @@ def learned(order, name, sequences, rate):
         ]
     except FloatingPointError as error:
         diverged.append([order, name, rate, str(error)])
-        lower = [other for other in pixel_rates if other < rate]
+        lower = [other for other in found_rates[name].rates if other < rate]
         if not lower:
             raise
         return learned(order, name, sequences, max(lower))
@@ -332,14 +333,12 @@ record(
 keep(
     eg_pixel_rates=used_rates,
     eg_pixel_diverged=diverged,
-    eg_pixel_trials={"rates": pixel_rates} | trials,
+    eg_pixel_trials=trials,
     eg_pixel_right=pixel_right,
     eg_pixel_by_step={order: list(s) for order, s in pixel_steps.items()},
 )
-tried_rates = {"rates": pixel_rates} | trials if any(trials.values()) else {}
-for name, found in (tried_rates or full.get("eg_pixel_trials", {})).items():
-    label = "trials" if name == "rates" else name
-    print(f"{label:6} {told(found, '.3g')}")
+for name, (rates, found) in (trials or full.get("eg_pixel_trials", {})).items():
+    print(f"{name:5} with rates of {told(rates, 'g')}: {told(found, '.1%')}")
 print("test images classified right (%), and the learning rate")
 for title, by_order, rates in (
     ("this run", pixel_right, used_rates),

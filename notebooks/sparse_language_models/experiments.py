@@ -310,6 +310,7 @@ recipes["EGRU"] = replace(
 )
 WEIGHTS = {"EGRU": "state_of_the_union_egru", "LSTM": "state_of_the_union_lstm"}
 LOOKS = 5  # at the validation words, over a training
+MOST_RATES = 5  # that are tried, while the best is the lowest or the highest
 
 
 def read(name, config, recipe, texts):
@@ -329,7 +330,7 @@ def tried(name, rate):
 @cache
 def rate_of(name):
     """The learning rate that is best for a network on validation words."""
-    return find_rate(base_rates, partial(tried, name)).rate
+    return find_rate(base_rates, partial(tried, name), most=MOST_RATES).rate
 
 
 # %% tags=["hide-input"]
@@ -599,7 +600,8 @@ def share_of(name, plan):
         words = base.texts.held_out[:TRIAL_WORDS]
         return evaluate(model, words, carry_state=carry_state).perplexity
 
-    return find_rate(finetune_rates if plan.sparsity else dense_rates, trial)
+    rates = finetune_rates if plan.sparsity else dense_rates
+    return find_rate(rates, trial, most=MOST_RATES)
 
 
 def pruned(base, plan, seed, words=finetune_words):
@@ -759,10 +761,10 @@ for title, found in (
     ("this run", share_trials),
     ("full run", full.get("sl_x_shares", [])),
 ):
-    for name, of, best, tried_ in found:
+    for name, of, best, rates, tried_ in found:
         what = "pruned" if of else "dense"
-        figures = told(tried_) or "one alone"
-        print(f"{title}: {name:5} {what:6} {best:.2f}  ({figures})")
+        of_rates = f" of {told(rates, 'g')}: {told(tried_)}" if rates else ""
+        print(f"{title}: {name:5} {what:6} {best:g}{of_rates}")
 if schedule > 1:
     print("pruned in several steps: right after pruning is the dense network")
 
