@@ -451,6 +451,17 @@ plt.show()
 # judged by what the reset left of it, and one that is far above counts as silent ([method](method.ipynb)). That would be
 # {glue:text}`eg_lm_backward_released:.1%` here. Both depend on $\beta$.
 #
+# ### With the whole text
+#
+# The recorded full run is larger: {glue:text}`eg_full_vocabulary:,` words, {glue:text}`eg_full_parameters:,` parameters, one pass
+# over 1.9 million words, {glue:text}`eg_full_seeds` seeds of each network. There the EGRU is at a perplexity of
+# {glue:text}`eg_full_egru:.1f`, the rectified network at {glue:text}`eg_full_rectified:.1f`, the GRU at {glue:text}`eg_full_gru:.1f`,
+# the LSTM at {glue:text}`eg_full_lstm:.1f`, and the trigram, which counted the same words, at {glue:text}`eg_full_trigram:.1f`. So
+# the EGRU is at {glue:text}`eg_full_ratio_gru:.2f` of the GRU's perplexity, at {glue:text}`eg_full_ratio_lstm:.2f` of the LSTM's and
+# at {glue:text}`eg_full_ratio_rectified:.3f` of that of the rectified network. Of its units {glue:text}`eg_full_activity:.1%` speak
+# (of the rectified network's {glue:text}`eg_full_rectified_activity:.1%`), {glue:text}`eg_full_backward:.1%` need no message
+# backwards, and {glue:text}`eg_full_macs_share:.1%` of the products are done.
+#
 # What others quote from the paper, for comparison of kind and not of size. It is other data at another scale, and every
 # number is from a secondary source. By which of the two rules the backward sparsity was taken, and at which $\beta$, we do
 # not know.
@@ -686,7 +697,8 @@ plt.show()
 # But the split over layers is the EGRU's choice, not the GRU's. With one limit for all layers and as many events in all, read
 # off the orange curve, the silenced GRU is at {glue:text}`eg_posthoc_common:.1f`, {glue:text}`eg_posthoc_common_worse:.2f`
 # times the EGRU. The smaller of the two ratios is the control that counts: above one, silence that was learnt is worth more
-# than silence that is imposed. The full profile asks the same of networks that have had more words to learn from.
+# than silence that is imposed. In the recorded full run, whose networks have had more words to learn from, the two are
+# {glue:text}`eg_full_posthoc_worse:.2f` and {glue:text}`eg_full_posthoc_common_worse:.2f`.
 #
 # ## What matters of the details
 #
