@@ -54,7 +54,7 @@ threshold_trainable: bool = True  # or as drawn
 surrogate_support: float = 5.0  # beta, inverse half-width of the window
 surrogate_dampening: float = 0.3  # gamma, its height
 dropout: float = 0.05  # of vectors, between layers, of the last output
-base_rates: list[float] = [0.008]  # learning rates; each network takes its best
+base_rates: list[float] = [0.008]  # its best for each; empty: as the EGRU's chapter
 base_batch: int = 32  # pieces of the text that are read at once
 base_window: int = 64  # words that gradients see
 base_warmup: float = 0.02  # share of a training in which the learning rate rises
@@ -170,9 +170,9 @@ NOT_YET = "not computed in this run, and no full run of it is recorded"
 lists = {"seeds": seeds, "base_rates": base_rates}
 lists |= {"finetune_rates": finetune_rates, "dense_rates": dense_rates}
 for name, given in lists.items():
-    if not given:
+    if not given and name != "base_rates":
         raise ValueError(f"{name} must be one at least, got none")
-    if name != "seeds" and not 0 < min(given) <= max(given) < np.inf:
+    if name != "seeds" and given and not 0 < min(given) <= max(given) < np.inf:
         raise ValueError(f"{name} must be > 0, got {given}")
 if "EGRU" not in networks or set(networks) - {"EGRU", "GRU", "LSTM"}:
     raise ValueError(f"networks must be EGRU, and GRU or LSTM, got {networks}")
@@ -327,9 +327,19 @@ def tried(name, rate):
     return history[-1]["perplexity"]
 
 
+found_before = recorded("egru").get("eg_lm_rates", {})  # the same networks there
+if not base_rates and not set(networks) <= set(found_before):
+    raise ValueError(
+        f"base_rates must be one at least: no rates of {', '.join(networks)} are "
+        "recorded for the EGRU's chapter, got none"
+    )
+
+
 @cache
 def rate_of(name):
     """The learning rate that is best for a network on validation words."""
+    if not base_rates:
+        return found_before[name]
     return find_rate(base_rates, partial(tried, name), most=MOST_RATES).rate
 
 
@@ -403,6 +413,7 @@ record(
     sl_x_scores=scores,
 )
 keep(
+    sl_x_rates={name: bases[name][0].recipe.lr for name in networks},
     sl_x_start={
         n: [[r.perplexity, r.macs] for r in runs] for n, runs in dense.items()
     },
@@ -425,7 +436,8 @@ for number, shares in enumerate(
 for name, runs in full.get("sl_x_start", {}).items():
     found, spent = np.transpose(runs)
     print(
-        f"full run: {name:5} {listed(found)}, {spent.mean():,.0f} products for a word"
+        f"full run: {name:5} {listed(found)}, {spent.mean():,.0f} products for a word, "
+        f"learning rate {full['sl_x_rates'][name]:g}"
     )
 
 # %% [markdown]
