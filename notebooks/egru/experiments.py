@@ -15,8 +15,9 @@
 #
 # The [method page](method.ipynb) shows that the work of an {term}`EGRU` is counted in events, forwards and backwards. How
 # many events a trained network sends is not a matter of algebra. This page trains on words, where the paper has its
-# headline: three networks side by side, then two that read for long. Images that are read pixel by pixel, and what a camera
-# of events sees, are on [another page](pixels.ipynb).
+# headline: three networks side by side, then two that read for long. What matters of the details is taken apart on
+# [a page of its own](ablations.ipynb). Images that are read pixel by pixel, and what a camera of events sees, are on
+# [another page](pixels.ipynb).
 
 # %% tags=["remove-cell"]
 # On Colab the package is missing: fetch the project, install what else is missing.
@@ -66,11 +67,6 @@ carry_state: bool = True  # false: between windows an EGRU keeps only its output
 text_target: float = 0.2  # of the activity term
 text_strength: float = 0.0  # of it; 0 for none
 long_words: int = 20000  # test words for the two models that read for long; 0: all
-ablation_seeds: list[int] = []  # of the ablations; empty: the recorded full run
-ablation_size: int = 64  # units of each layer, and of the vectors, there
-ablation_vocabulary: int = 2000  # words of the vocabulary there
-ablation_words: int = 100000  # training words of an ablation
-ablation_epochs: float = 4.0  # passes over them
 
 # %% tags=["hide-input"]
 from dataclasses import replace
@@ -122,7 +118,6 @@ COLORS = {
     "trigram": "grey",
     "unigram": "grey",
 }
-NOT_YET = "not computed in this run, and no full run of it is recorded"
 
 
 # %% tags=["hide-input"]
@@ -702,74 +697,6 @@ plt.show()
 # times the EGRU. The smaller of the two ratios is the control that counts: above one, silence that was learnt is worth more
 # than silence that is imposed. In the recorded full run, whose networks have had more words to learn from, the two are
 # {glue:text}`eg_full_posthoc_worse:.2f` and {glue:text}`eg_full_posthoc_common_worse:.2f`.
-#
-# ## What matters of the details
-#
-# The word model again, smaller and with fewer words, with one thing changed at a time: what an event takes, where the reset
-# gate is, thresholds that are drawn and kept, a state of which only the output goes from window to window as in the released
-# code, the surrogate, where thresholds and word vectors begin, and the recipe. A GRU of that size stands beside it.
-
-# %% tags=["hide-input"]
-DROPOUTS = ("input_dropout", "layer_dropout", "output_dropout")
-ABLATIONS = {  # changes of the model, changes of the recipe
-    "as above": ({}, {}),
-    "reset: value": ({"reset": "value"}, {}),
-    "reset: paper": ({"reset": "paper"}, {}),
-    "reset: none": ({"reset": "none"}, {}),
-    "reset gate before": ({"reset_gate": "before"}, {}),
-    "rectified": (never_less, {}),
-    "thresholds kept": ({"threshold_trainable": False}, {}),
-    "thresholds Beta, kept": (
-        {"threshold": "beta", "threshold_mean": 0.01, "threshold_trainable": False},
-        {},
-    ),
-    "state not carried": ({}, {"carry_state": False}),
-    "γ = 0.7": ({"surrogate_dampening": 0.7}, {}),
-    "β = 3.6": ({"surrogate_support": 3.6}, {}),
-    "thresholds at -3 first": ({"threshold_mean": -3.0}, {}),
-    "thresholds at -7 first": ({"threshold_mean": -7.0}, {}),
-    "vectors 3 times as large": ({"embedding_std": 3 * embedding_std}, {}),
-    "no dropout": (dict.fromkeys(DROPOUTS, 0.0), {}),
-    "β₁ = 0.9": ({}, {"beta1": 0.9}),
-    "weight decay 0.02": ({}, {"weight_decay": 0.02}),
-    "warm-up 0.02": ({}, {"warmup": 0.02}),
-    "half the rate": ({}, {"lr": text_rates["EGRU"] / 2}),
-    "twice the passes": ({}, {"epochs": 2 * ablation_epochs}),
-    "activity term, 10": ({}, {"activity_strength": 10.0, "activity_target": 0.2}),
-    "a GRU instead": ({"cell": "gru"}, {"lr": text_rates["GRU"], "warmup": warmup}),
-}
-
-
-def ablated(change, recipe_change, seed):
-    """Perplexity, activity and backward sparsity of a smaller word model."""
-    small = {"embedding": ablation_size, "hidden_sizes": (ablation_size,) * layers}
-    fewer = len(few_words.vocabulary)
-    config = replace(egru_text, vocabulary=fewer, **small, **change)
-    changes = {"epochs": ablation_epochs} | recipe_change
-    recipe = replace(recipes["EGRU"], seed=seed, **changes)
-    text = few_words.train[:ablation_words], few_words.valid[:ablation_words]
-    model, _ = read("ablation", config, recipe, *text, looks=1)
-    its_test = few_words.test[:ablation_words]
-    result = evaluate(model, its_test, carry_state=recipe.carry_state)
-    return [result.perplexity, result.mean_activity, result.backward_sparsity]
-
-
-if ablation_seeds:
-    few_words = load_text(text_set, words=ablation_vocabulary)
-    ablation_runs = {
-        name: [ablated(*changes, seed) for seed in ablation_seeds]
-        for name, changes in ABLATIONS.items()
-    }
-    keep(eg_ablation_runs=ablation_runs)
-else:
-    ablation_runs = full.get("eg_ablation_runs", {})
-print("ablations:" if ablation_runs else f"ablations: {NOT_YET}")
-for name, runs in ablation_runs.items():
-    perplexity, said, quiet = np.array(runs).T
-    print(
-        f"{name:24} perplexity {listed(perplexity)}\n{'':24} activity "
-        f"{said.mean():.1%}, silent backwards {quiet.mean():.1%}"
-    )
 
 # %% [markdown]
 # ## What to remember

@@ -1,0 +1,227 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Ablations: what matters of the details
+#
+# What an event takes, where the reset gate is, thresholds that are drawn and kept, a state of which only the output goes from
+# window to window as in the released code, the surrogate, where thresholds and word vectors begin, and the recipe: a word
+# model smaller than [that of the experiments](experiments.ipynb), with fewer words, and one thing changed at a time.
+
+# %% tags=["remove-cell"]
+# On Colab the package is missing: fetch the project, install what else is missing.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("eventbook") is None:
+    home = os.path.abspath("eventbook-main")  # "eventbook" would pass for the package
+    if not os.path.isdir(home):
+        source = "https://github.com/eventbook/eventbook"
+        subprocess.check_call(["git", "clone", "--depth", "1", source, home])
+    subprocess.check_call([sys.executable, f"{home}/scripts/install_missing.py"])
+    importlib.invalidate_caches()
+    sys.path.insert(0, f"{home}/src")
+    os.chdir(f"{home}/notebooks/egru")
+
+# %% tags=["parameters"]
+ablation_seeds: list[int] = [0]  # one run of each variant
+variants: list[str] = [
+    "as above",
+    "reset: none",
+    "rectified",
+    "a GRU instead",
+]  # []: all
+reset: str = "threshold"  # what an event takes: threshold, value, paper or none
+reset_gate: str = "after"  # of the recurrent matrix, or before
+threshold_init: float = -5.0  # mean of the thresholds before their sigmoid
+threshold_spread: float = 0.5  # standard deviation of that
+threshold_trainable: bool = True  # or as drawn
+text_support: float = 5.0  # beta, inverse half-width of the surrogate's window
+text_dampening: float = 0.3  # gamma, its height
+text_set: str = "state_of_the_union"  # or penn_treebank, wikitext2: your own copy
+ablation_vocabulary: int = 2000  # words, most frequent first; all others are <unk>
+ablation_words: int = 30000  # of the training text, and of each other part at most
+ablation_size: int = 64  # units of each layer, and of a word's vector
+embedding_std: float = 0.3  # standard deviation of its components at first
+layers: int = 2  # of the word models
+dropout: float = 0.1  # of vectors, between layers, of the last output
+ablation_epochs: float = 2.0  # passes over the words
+batch: int = 16  # pieces of the text that are read at once
+bptt: int = 32  # words that gradients see
+warmup: float = 0.02  # share of a training in which the learning rate rises
+event_warmup: float = 0.02  # the same for the networks with events
+weight_decay: float = 0.02  # of AdamW, on matrices
+ablation_rate: float = 0.008  # learning rate
+beta1: float = 0.0  # of Adam; the usual is 0.9
+
+# %% tags=["hide-input"]
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from eventbook.companion.notebook import (
+    PALETTE,
+    checkpoint,
+    keep,
+    listed,
+    recorded,
+    use_theme,
+)
+from eventbook.datasets import load_text
+from eventbook.learning.language_modelling import (
+    LanguageTraining,
+    identity_of,
+    read_text,
+)
+from eventbook.models.language_model import LanguageModelConfig, evaluate
+
+torch.set_num_threads(1)
+use_theme()
+full = recorded("egru")  # the recorded full run, shown beside this one
+
+# %% [markdown]
+# The model and its recipe, and what is changed: of the model, of the recipe. Everything else, words and seeds too, is as above.
+# A GRU of that size stands beside it, with the learning rate that the full run found for both.
+
+# %%
+corpus = load_text(text_set, words=ablation_vocabulary)
+learnt, held_out, unseen = (
+    part[:ablation_words] for part in (corpus.train, corpus.valid, corpus.test)
+)
+model = LanguageModelConfig(
+    len(corpus.vocabulary),
+    ablation_size,
+    (ablation_size,) * layers,
+    embedding_std=embedding_std,
+    input_dropout=dropout,
+    layer_dropout=dropout,
+    output_dropout=dropout,
+    reset=reset,
+    reset_gate=reset_gate,
+    threshold_mean=threshold_init,
+    threshold_std=threshold_spread,
+    threshold_trainable=threshold_trainable,
+    surrogate_support=text_support,
+    surrogate_dampening=text_dampening,
+)
+recipe = LanguageTraining(
+    epochs=ablation_epochs,
+    batch_size=batch,
+    window=bptt,
+    lr=ablation_rate,
+    warmup=event_warmup,
+    weight_decay=weight_decay,
+    beta1=beta1,
+    beta2=0.99,
+)
+DROPOUTS = ("input_dropout", "layer_dropout", "output_dropout")
+never_less = {"reset": "none", "threshold_mean": -30.0, "threshold_trainable": False}
+drawn = {"threshold": "beta", "threshold_mean": 0.01, "threshold_trainable": False}
+ABLATIONS = {  # changes of the model, changes of the recipe
+    "as above": ({}, {}),
+    "reset: value": ({"reset": "value"}, {}),
+    "reset: paper": ({"reset": "paper"}, {}),
+    "reset: none": ({"reset": "none"}, {}),
+    "reset gate before": ({"reset_gate": "before"}, {}),
+    "rectified": (never_less, {}),
+    "thresholds kept": ({"threshold_trainable": False}, {}),
+    "thresholds Beta, kept": (drawn, {}),
+    "state not carried": ({}, {"carry_state": False}),
+    "γ = 0.7": ({"surrogate_dampening": 0.7}, {}),
+    "β = 3.6": ({"surrogate_support": 3.6}, {}),
+    "thresholds at -3 first": ({"threshold_mean": -3.0}, {}),
+    "thresholds at -7 first": ({"threshold_mean": -7.0}, {}),
+    "vectors a third as large": ({"embedding_std": embedding_std / 3}, {}),
+    "no dropout": (dict.fromkeys(DROPOUTS, 0.0), {}),
+    "β₁ = 0.9": ({}, {"beta1": 0.9}),
+    "weight decay 0.02": ({}, {"weight_decay": 0.02}),
+    "warm-up 0.02": ({}, {"warmup": 0.02}),
+    "half the rate": ({}, {"lr": ablation_rate / 2}),
+    "pieces and windows doubled": ({}, {"batch_size": 2 * batch, "window": 2 * bptt}),
+    "twice the passes": ({}, {"epochs": 2 * ablation_epochs}),
+    "activity term, 10": ({}, {"activity_strength": 10.0, "activity_target": 0.2}),
+    "a GRU instead": ({"cell": "gru"}, {"warmup": warmup}),
+}
+chosen = variants or list(ABLATIONS)
+if unknown := [name for name in chosen if name not in ABLATIONS]:
+    raise ValueError(
+        f"variants must be of {', '.join(ABLATIONS)}, got {unknown[0]!r}"
+    )
+if not ablation_seeds:
+    raise ValueError("ablation_seeds must be at least one, got none")
+if ablation_words < max(65, 2 * batch):
+    least = max(65, 2 * batch)
+    raise ValueError(f"ablation_words must be at least {least}, got {ablation_words}")
+
+
+# %% tags=["hide-input"]
+def ablated(change, recipe_change, seed):
+    """Perplexity, activity and backward sparsity of a variant."""
+    what = replace(model, **change), replace(recipe, seed=seed, **recipe_change)
+    parts = learnt, held_out
+    file = checkpoint("ablation", **identity_of(*what, *parts, looks=1))
+    network, _ = read_text(*what, *parts, looks=1, checkpoint=file)
+    found = evaluate(network, unseen, carry_state=what[1].carry_state)
+    return [found.perplexity, found.mean_activity, found.backward_sparsity]
+
+
+runs = {
+    name: [ablated(*ABLATIONS[name], seed) for seed in ablation_seeds]
+    for name in chosen
+}
+keep(eg_ablation_runs=runs)
+
+
+def show(title, runs):
+    print(f"{title:27} test perplexity              events  silent backwards")
+    for name, found in runs.items():
+        perplexity, said, quiet = np.transpose(found)
+        print(
+            f"{name:27} {listed(perplexity):27} {said.mean():7.1%} {quiet.mean():8.1%}"
+        )
+
+
+show("this run", runs)
+if "eg_ablation_runs" in full:
+    show("full run", full["eg_ablation_runs"])
+
+# %% mystnb={"figure": {"caption": "Test perplexity (left) and share of units that speak (right) of each variant, a mark for each seed. Dashed: the mean of the model as above. The lower panels, where there are any, are the recorded full run, with more words and seeds.", "name": "fig-eg-ablations"}, "image": {"alt": "Rows of marks, a row for each variant, beside a dashed line; the GRU far to the left in perplexity and at the right end in activity"}} tags=["hide-input"]
+panels = [runs]
+if "eg_ablation_runs" in full:
+    panels.append(full["eg_ablation_runs"])
+heights = [0.9 + 0.26 * len(found) for found in panels]
+figure, grid = plt.subplots(
+    len(panels),
+    2,
+    figsize=(8.2, sum(heights)),
+    height_ratios=heights,
+    squeeze=False,
+    sharey="row",
+)
+for axes, found in zip(grid, panels, strict=True):
+    for axis, column, scale in zip(axes, (0, 1), (1, 100), strict=True):
+        for place, (name, rows) in enumerate(found.items()):
+            values = scale * np.array(rows)[:, column]
+            color = PALETTE["orange" if "GRU" in name else "blue"]
+            axis.plot(values, [place] * len(values), "o", ms=4, color=color)
+        if "as above" in found:
+            base = scale * np.mean(found["as above"], 0)[column]
+            axis.axvline(base, color=PALETTE["grey"], ls="--", lw=1.2)
+    axes[0].set_yticks(range(len(found)), found)
+    axes[0].invert_yaxis()
+    axes[0].set(xlabel="test perplexity")
+    axes[1].set(xlabel="units that speak (%)", xlim=(0, 104))
+plt.show()
