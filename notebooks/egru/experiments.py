@@ -457,8 +457,8 @@ plt.show()
 # (of the rectified network's {glue:text}`eg_full_rectified_activity:.1%`), {glue:text}`eg_full_backward:.1%` need no message
 # backwards, and {glue:text}`eg_full_macs_share:.1%` of the products are done.
 #
-# So thresholds cost next to nothing here, and bring next to nothing: a GRU whose outputs are cut off below zero is as silent
-# and as good. What the EGRU lacks against the GRU it shares with that network. Both say no negative numbers.
+# So thresholds bring little here: a GRU whose outputs are cut off below zero is as silent, and nearly as good. What the EGRU
+# lacks against the GRU it shares with that network. Both say no negative numbers.
 #
 # What others quote from the paper, for comparison of kind and not of size. It is other data at another scale, and every
 # number is from a secondary source. By which of the two rules the backward sparsity was taken, and at which $\beta$, we do
@@ -703,9 +703,10 @@ plt.show()
 #
 # What a recurrence does is $3H$ for each event, in training, too. How many events there are is what a network learns under
 # its thresholds, its surrogate and, if there is one, its activity term; it is no property of the cell. In a short training,
-# with few words, the GRU is better and the trigram better still; but a GRU that is silenced afterwards is worse than the EGRU,
-# {glue:text}`eg_posthoc_worse:.2f` times. With the whole text, once, the EGRU is at {glue:text}`eg_full_ratio_gru:.2f` of the GRU's
-# perplexity, and so is a GRU that is rectified and has no thresholds at all. An EGRU that has read for long is far below the
-# trigram, at {glue:text}`eg_long_ratio_lstm:.2f` of the perplexity of an LSTM of its size, and
-# {glue:text}`eg_long_activity:.0%` of its units speak, without having been told to. The recurrent layers are then {glue:text}`eg_long_macs_saved:.1f` times cheaper than the
-# LSTM's, the whole model, whose scores are dense, {glue:text}`eg_long_all_saved:.2f` times.
+# with few words, the GRU is better and the trigram better still; but a GRU that is silenced afterwards is worse than the
+# EGRU, {glue:text}`eg_posthoc_worse:.2f` times. With the whole text, once, the EGRU is at
+# {glue:text}`eg_full_ratio_gru:.2f` of the GRU's perplexity, and a GRU that is rectified and has no thresholds at all is
+# nearly as good and as silent. An EGRU that has read for long is far below the trigram, at
+# {glue:text}`eg_long_ratio_lstm:.2f` of the perplexity of an LSTM of its size, and {glue:text}`eg_long_activity:.0%` of its
+# units speak, without having been told to. The recurrent layers are then {glue:text}`eg_long_macs_saved:.1f` times cheaper
+# than the LSTM's, the whole model, whose scores are dense, {glue:text}`eg_long_all_saved:.2f` times.
