@@ -190,7 +190,8 @@ def show(title, runs):
     for name, found in runs.items():
         perplexity, said, quiet = np.transpose(found)
         print(
-            f"{name:27} {listed(perplexity):27} {said.mean():7.1%} {quiet.mean():8.1%}"
+            f"{name:27} {listed(perplexity):27} "
+            f"{said.mean():7.1%} {quiet.mean():8.1%}"
         )
 
 

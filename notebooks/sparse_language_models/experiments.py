@@ -435,10 +435,9 @@ for number, shares in enumerate(
     )
 for name, runs in full.get("sl_x_start", {}).items():
     found, spent = np.transpose(runs)
-    print(
-        f"full run: {name:5} {listed(found)}, {spent.mean():,.0f} products for a word, "
-        f"learning rate {full['sl_x_rates'][name]:g}"
-    )
+    products, rate = spent.mean(), full["sl_x_rates"][name]
+    print(f"full run: {name:5} {listed(found)}, {products:,.0f} products for a word")
+    print(f"          learning rate {rate:g}")
 
 # %% [markdown]
 # On {glue:text}`sl_x_words:,` words of the test, with a vocabulary of {glue:text}`sl_x_vocabulary:,`, the EGRU with its
@@ -716,7 +715,7 @@ record(
 
 
 def in_full(**values):
-    """Record what the text cites of the full run, or of this one if it has several seeds."""
+    """Record what the text cites of the full run, or of this one if it is like it."""
     values = {f"sl_full_{name}": value for name, value in values.items()}
     record_or_recall(full, len(seeds) > 1, **values)
 
