@@ -240,17 +240,17 @@ LOOKS = 5  # at the validation words, over a run
 MOST_RATES = 5  # that are tried, while the best is the lowest or the highest
 
 
-def read(name, config, recipe, text, held_out=held_out, looks=LOOKS):
+def read(name, config, recipe):
     """Train a word model; returns it and what was seen on the way."""
-    what = config, recipe, text, held_out
-    file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=looks))
-    return read_text(*what, looks=looks, checkpoint=file)
+    what = config, recipe, learnt, held_out
+    file = checkpoint(f"words-{name}", shared=True, **identity_of(*what, looks=LOOKS))
+    return read_text(*what, looks=LOOKS, checkpoint=file)
 
 
 def tried(name, config, rate):
     """Validation perplexity after a training with a rate."""
     recipe = replace(recipes[name], lr=rate, seed=seeds[0])
-    _, history = read(name, config, recipe, learnt)
+    _, history = read(name, config, recipe)
     return history[-1]["perplexity"]
 
 
@@ -262,10 +262,7 @@ text_rates = {name: found.rate for name, found in found_rates.items()}
 trials = {name: [f.rates, f.figures] for name, f in found_rates.items() if f.rates}
 recipes = {name: replace(recipes[name], lr=lr) for name, lr in text_rates.items()}
 readers = {
-    name: [
-        read(name, config, replace(recipes[name], seed=seed), learnt)
-        for seed in seeds
-    ]
+    name: [read(name, config, replace(recipes[name], seed=seed)) for seed in seeds]
     for name, config in text_models.items()
 }
 results = {
@@ -415,6 +412,12 @@ for axes, (found, spent, seen, anchors) in zip(grid, runs_shown, strict=True):
         for name, line in {"trigram": "--", "unigram": ":"}.items():
             color = PALETTE[COLORS[name]]
             axis.axhline(anchors[name], color=color, ls=line, lw=1.2, label=name)
+        marks = [60, 80, 100, 150, 200, 300, 400, 600, 1000]
+        axis.set_yscale("log")
+        limits = axis.get_ylim()
+        axis.set_yticks(marks, map(str, marks))
+        axis.minorticks_off()
+        axis.set_ylim(limits)
     most = max(max(its) for its in spent.values()) / 1e3
     axes[0].set(xlim=(0, 1.15 * most), ylabel="test perplexity")
     axes[0].set(xlabel="multiply-accumulates for a word (thousands)")

@@ -83,6 +83,7 @@ from eventbook.companion.notebook import (
     keep,
     listed,
     record,
+    record_or_recall,
     recorded,
     use_theme,
 )
@@ -330,6 +331,23 @@ record(
     eg_pixel_activity=float(pixel_steps[first_order].mean()),
     eg_pixel_need=pixel_need[first_order],
 )
+last_order = orders[-1]
+torn_right = {name: np.mean(r) for name, r in pixel_right[last_order].items()}
+record_or_recall(
+    full,
+    len(seeds) > 1,
+    eg_full_pixel_steps=n_pixels,
+    eg_full_pixel_images=len(images["train"]),
+    eg_full_pixel_epochs=pixel_epochs,
+    eg_full_pixel_egru=shown_right["EGRU"],
+    eg_full_pixel_gru=shown_right["GRU"],
+    eg_full_pixel_lstm=shown_right["LSTM"],
+    eg_full_pixel_activity=float(pixel_steps[first_order].mean()),
+    eg_full_pixel_need=pixel_need[first_order],
+    eg_full_torn_egru=torn_right["EGRU"],
+    eg_full_torn_gru=torn_right["GRU"],
+    eg_full_torn_lstm=torn_right["LSTM"],
+)
 keep(
     eg_pixel_rates=used_rates,
     eg_pixel_diverged=diverged,
@@ -456,6 +474,18 @@ record(
     eg_support_norm_narrowest=support_norm[-1],
     eg_support_right_widest=support_right[0],
     eg_support_right_narrowest=support_right[-1],
+)
+record_or_recall(
+    full,
+    len(seeds) > 1,
+    eg_full_sweep_epochs=sweep_epochs,
+    eg_full_sweep_activity=strength_activity[0],
+    eg_full_sweep_least=strength_activity[-1],
+    eg_full_sweep_right=strength_right[0],
+    eg_full_sweep_right_least=strength_right[-1],
+    eg_full_support_narrowest=support_need[-1],
+    eg_full_support_right_widest=support_right[0],
+    eg_full_support_right_narrowest=support_right[-1],
 )
 keep(
     eg_sweep_strengths=by_strength,
@@ -592,6 +622,17 @@ if eye_images:
 else:
     eye_right = full.get("eg_eye_right", {})
     eye_macs = full.get("eg_eye_macs", [])
+if eye_right:
+    spent, whole = np.mean(eye_macs, 0)
+    record_or_recall(
+        full,
+        bool(eye_images),
+        eg_eye_images=eye_images,
+        eg_eye_egru=np.mean(eye_right["EGRU"]),
+        eg_eye_gru=np.mean(eye_right["GRU"]),
+        eg_eye_lstm=np.mean(eye_right["LSTM"]),
+        eg_eye_share=spent / whole,
+    )
 print("saccades:" if eye_right else f"saccades: {NOT_YET}")
 for name, right in eye_right.items():
     print(f"{name:5} right (%)  {listed(100 * np.array(right))}")

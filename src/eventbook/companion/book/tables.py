@@ -217,7 +217,8 @@ def _full_status(chapter: Chapter) -> list[str]:
     path = chapter.project.recorded(chapter.slug)
     if not path.is_file():
         return []
-    lines = [f"## Recorded full run: {chapter.title}", ""]
+    note = "Minutes of the start that finished; what an earlier one had left in checkpoints is not in them."
+    lines = [f"## Recorded full run: {chapter.title}", "", note, ""]
     for name, entry in read_json(path)["notebooks"].items():
         machine = f"{entry['machine']['processor']}, {entry['machine']['cores']} cores"
         versions = ", ".join(f"{what} {entry['versions'].get(what)}" for what in ("torch", "numba", "numpy"))

@@ -38,9 +38,10 @@ def record_full(chapter: Chapter, notebooks: Sequence[str] | None = None) -> Pat
     """
     jobs = plan(chapter, "full", notebooks=notebooks)
     if missing := [job.notebook for job in jobs if not job.is_done()]:
+        pages = "".join(f" -n {name}" for name in missing)
         raise UserError(
             f"{chapter.slug}: expected a finished full run of {', '.join(missing)}, found none; "
-            f"run 'eventbook run {chapter.slug} --profile full --record'"
+            f"run 'eventbook run {chapter.slug}{pages} --profile full --record'"
         )
     names = [job.notebook for job in jobs]
     found = collect_values(chapter, chapter.project.runs("full", chapter.label))
