@@ -831,25 +831,6 @@ plt.show()
 # {glue:text}`sl_x_affordable:.1f` times fewer, at a sparsity of {glue:text}`sl_x_affordable_at:.0%`. The workshop version of the paper is quoted
 # with up to about 20 times fewer at a perplexity below 60 on the Penn Treebank (secondary source, which does not say than
 # what; other data, other scale).
-#
-# ### Three seeds, and longer
-#
-# The recorded full run has smaller networks, {glue:text}`sl_full_seeds` of each kind, which were trained here on the whole text,
-# and lets them read {glue:text}`sl_full_words:,` words after pruning. The EGRU begins at a perplexity of
-# {glue:text}`sl_full_egru:.1f`, a GRU of its size at {glue:text}`sl_full_rival:.1f`, the trigram is at
-# {glue:text}`sl_full_trigram:.1f`. To a dense EGRU the further words do nothing ({glue:text}`sl_full_extra:.3f` of its perplexity).
-# Half of the weights can go for little, but flat it is not: at {glue:text}`sl_x_moderate:.0%` the EGRU is at
-# {glue:text}`sl_full_loss_moderate:.3f` of the dense one's perplexity, at {glue:text}`sl_full_usual:.0%` at
-# {glue:text}`sl_full_loss_usual:.2f`, at {glue:text}`sl_full_hardest:.0%` at {glue:text}`sl_full_loss_hardest:.1f`. The further
-# training is what keeps it so low: without it the perplexity at {glue:text}`sl_full_usual:.0%` is
-# {glue:text}`sl_full_unhealed:.1f` times as high.
-#
-# The GRU loses more at {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_full_rival_moderate:.3f` times its own perplexity, and less
-# at {glue:text}`sl_full_hardest:.0%`, {glue:text}`sl_full_rival_hardest:.1f` times. It also had more to lose. In absolute numbers
-# it stays ahead at every sparsity, while the EGRU is ahead in products: silence alone saves it a factor of
-# {glue:text}`sl_full_silence:.2f`, with {glue:text}`sl_x_moderate:.0%` of the weights gone it is
-# {glue:text}`sl_full_saved_moderate:.1f`, with {glue:text}`sl_full_hardest:.0%` {glue:text}`sl_full_saved_hardest:.0f`. For 5 % of
-# perplexity one can afford {glue:text}`sl_full_affordable:.1f` times fewer, at {glue:text}`sl_full_affordable_at:.0%`.
 
 
 # %% mystnb={"figure": {"caption": "Test perplexity against products in the recurrent layers for a word, of something with something, after pruning and further training; numbers are shares of weights that went. Dashed: a trigram. Arrows below: how the moderately pruned EGRU gets there from a network in which every unit speaks, by the factors of activity before pruning, of its change since, of density, and of what their product leaves out. The lower panel, where there is one, is the recorded full run.", "name": "fig-sl-macs"}, "image": {"alt": "Curves of perplexity against products on a logarithmic axis, the EGRU left of the others by the factor of its silence; below four arrows one after the other, two long ones to the left, two short ones"}} tags=["hide-input"]
@@ -967,12 +948,6 @@ show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 # on for as long, moved by {glue:text}`sl_x_moved_dense:+.1%`. At {glue:text}`sl_x_hardest:.0%` it is
 # {glue:text}`sl_x_moved_hardest:+.1%`.
 #
-# In the full run {glue:text}`sl_full_activity:.1%` of the units spoke before. When {glue:text}`sl_full_usual:.0%` of the weights
-# are gone and training is over, that has moved by {glue:text}`sl_full_moved:+.0%` of what it was, at
-# {glue:text}`sl_full_hardest:.0%` by {glue:text}`sl_full_moved_hardest:+.0%`, in the dense network by
-# {glue:text}`sl_full_moved_dense:+.1%`. Right after pruning the first layer says less, for it hears less. Training then makes both
-# speak more than they ever did: a network that has few weights left uses its units more.
-#
 # ### Do the gains multiply?
 #
 # They do but for the covariance of how often unit $i$ speaks, $a_i$, and the share of its outgoing weights that is left,
@@ -1075,9 +1050,7 @@ plt.show()
 # {glue:text}`sl_x_multiplies_hardest:.3f`. Of a hundred masks by chance the mean is {glue:text}`sl_x_multiplies_chance:.4f`, and
 # three standard deviations are {glue:text}`sl_x_multiplies_noise:.4f`: the distance of the trained ones from one is
 # {glue:text}`sl_x_multiplies_beyond:.0f` times that. For a whole word, with the kernel that reads vectors and has no covariance, it
-# comes to a factor of {glue:text}`sl_x_multiplies_word:.3f`. In the full run it is {glue:text}`sl_full_multiplies:.3f` at
-# {glue:text}`sl_x_moderate:.0%` and {glue:text}`sl_full_multiplies_hardest:.3f` at {glue:text}`sl_full_hardest:.0%`, over three
-# networks: more than the rule says, each time.
+# comes to a factor of {glue:text}`sl_x_multiplies_word:.3f`.
 #
 # What is counted is what is done: below, the pruned network on compressed rows, with the products that its kernels did on
 # the first words of the test.

@@ -1,5 +1,7 @@
 """Deep Rewiring on the kernels that pruning would prune: count fixed, places chosen while training."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -103,6 +105,21 @@ def test_settled_weights_are_dense_parameters_under_masks(kind):
         assert not torch.equal(model.get_parameter(name), said)
     with pytest.raises(ValueError, match="model must have rewired parameters, found none"):
         settle(model)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_copies_do_not_notice_that_a_model_is_settled(kind):
+    torch.manual_seed(0)
+    model = rewire(MODELS[kind](), 0.8)
+    copy, x = deepcopy(model), torch.randn(4, 2, 5)
+    said = model(x)[0].detach()
+    settle(model)
+    assert torch.equal(copy(x)[0], said)
+    train(copy, (DeepR(copy, lr=0.05, l1=1e-3),), 2)
+    assert torch.equal(model(x)[0], said)
+    settle(copy)
+    assert type(copy) is type(model)
+    assert not any(isinstance(module, SparseWeight) for module in copy.modules())
 
 
 def test_a_state_goes_round():

@@ -131,6 +131,8 @@ def settle(model: nn.Module) -> Masks:
         path, _, attribute = name.rpartition(".")
         owner = model.get_submodule(path)
         dense = getattr(owner, attribute).clone()
+        kind = type(owner)  # copies of the model share it: the weight would be taken from them, too
+        owner.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
         parametrize.remove_parametrizations(owner, attribute, leave_parametrized=True)
         setattr(owner, attribute, nn.Parameter(dense))  # graphs may still know the one of another length
     return Masks(model, masks)
