@@ -367,7 +367,7 @@ for title, by_order, rates in (
             shares = f"{listed(100 * np.array(right)):24}"
             print(f"{order:12} {name:5} {title}  {shares} {rates[order][name]}")
 for order, name, rate, error in diverged or full.get("eg_pixel_diverged", []):
-    print(f"diverged: {order} {name} with a rate of {rate}: {error}")
+    print(f"diverged: {order} {name} with a rate of {rate}:\n{error}")
 
 # %% mystnb={"figure": {"caption": "Activity over time within an image: share of units that speak at each pixel, mean over the test images and seeds. Dashed: target of the activity term. Grey, right axis: mean brightness of the pixel. Further panels, where there are any, are the recorded full run, in both orders.", "name": "fig-eg-pixels"}, "image": {"alt": "Two curves over the steps of an image that rise and fall together once a row, activity in blue and brightness in grey; a dashed line lies below most of the blue one"}} tags=["hide-input"]
 panels = [(f"{order}", steps, True) for order, steps in pixel_steps.items()]
