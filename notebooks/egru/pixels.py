@@ -405,8 +405,9 @@ plt.show()
 # {glue:text}`eg_full_pixel_gru:.1%`, the LSTM {glue:text}`eg_full_pixel_lstm:.1%`; with neighbours torn apart it is
 # {glue:text}`eg_full_torn_egru:.1%`, {glue:text}`eg_full_torn_gru:.1%` and {glue:text}`eg_full_torn_lstm:.1%`. So after so short a
 # training the EGRU is far behind in the one order, and in the other none of the three gets half of them right. Of its units
-# {glue:text}`eg_full_pixel_activity:.1%` speak in a step, and {glue:text}`eg_full_pixel_need:.1%` can pass a gradient. The paper's result on sequential MNIST, with 590 units, is quoted
-# as 98.3 % right with 72.1 % of units silent (secondary source; other data, other scale). The released script makes two hundred
+# {glue:text}`eg_full_pixel_activity:.1%` speak in a step, and {glue:text}`eg_full_pixel_need:.1%` can pass a gradient.
+#
+# The paper's result on sequential MNIST, with 590 units, is quoted as 98.3 % right with 72.1 % of units silent (secondary source; other data, other scale). The released script makes two hundred
 # passes over five times as many images; how far the EGRU would come with as much is not asked here.
 #
 # ```{margin} Batches and first biases
@@ -526,8 +527,8 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# In this run, from no term to the strongest, activity goes from {glue:text}`eg_sweep_activity:.1%` to {glue:text}`eg_sweep_least:.1%`,
-# by {glue:text}`eg_sweep_drop:.1%` of all units, with a rank correlation of {glue:text}`eg_sweep_rank:.2f`. Accuracy is
+# In this run, from no term to the strongest, activity goes from {glue:text}`eg_sweep_activity:.1%` to
+# {glue:text}`eg_sweep_least:.1%`, by {glue:text}`eg_sweep_drop:.1%` of all units, with a rank correlation of {glue:text}`eg_sweep_rank:.2f`. Accuracy is
 # {glue:text}`eg_sweep_right:.1%` without the term, {glue:text}`eg_sweep_right_best:.1%` at its best strength,
 # {glue:text}`eg_sweep_best`, and {glue:text}`eg_sweep_right_least:.1%` at the strongest; a tenth would be chance. In the full run,
 # with {glue:text}`eg_full_sweep_epochs` passes, activity goes from {glue:text}`eg_full_sweep_activity:.1%` to
