@@ -199,13 +199,9 @@ def show(title, runs):
 show("this run", runs)
 if "eg_ablation_runs" in full:
     show("full run", full["eg_ablation_runs"])
-measured = len(ablation_seeds) > 1  # or the text speaks of the recorded full run
-means = {
-    name: np.mean(rows, 0)
-    for name, rows in (
-        runs if measured else full.get("eg_ablation_runs", runs)
-    ).items()
-}
+several = len(ablation_seeds) > 1  # or the text speaks of the recorded full run
+spoken_of = runs if several else full.get("eg_ablation_runs", {})
+means = {name: np.mean(rows, 0) for name, rows in spoken_of.items()}
 CITED = {
     "egru": "as above",
     "gru": "a GRU instead",
@@ -218,24 +214,21 @@ CITED = {
     "warmup": "warm-up 0.02",
     "term": "activity term, 10",
 }
-record(
-    measured=measured,
-    **{
-        f"eg_ab_{what}": means[name][0]
-        for what, name in CITED.items()
-        if name in means
-    },
-)
+cited = {
+    f"eg_ab_{what}": means[name][0] for what, name in CITED.items() if name in means
+}
 if {"as above", "a GRU instead", "activity term, 10"} <= means.keys():
     base = means["as above"]
-    record(
-        measured=measured,
-        eg_ab_variants=len(means) - 1,
-        eg_ab_near=sum(abs(m[0] / base[0] - 1) <= 0.01 for m in means.values()) - 1,
-        eg_ab_ratio=base[0] / means["a GRU instead"][0],
-        eg_ab_activity=base[1],
-        eg_ab_term_activity=means["activity term, 10"][1],
-    )
+    near = [abs(its[0] / base[0] - 1) <= 0.01 for its in means.values()]
+    cited |= {
+        "eg_ab_variants": len(means) - 1,
+        "eg_ab_near": sum(near) - 1,
+        "eg_ab_ratio": base[0] / means["a GRU instead"][0],
+        "eg_ab_activity": base[1],
+        "eg_ab_term_activity": means["activity term, 10"][1],
+    }
+if cited:
+    record(measured=several, **cited)
 
 # %% mystnb={"figure": {"caption": "Test perplexity (left) and share of units that speak (right) of each variant, a mark for each seed. Dashed: the mean of the model as above. The lower panels, where there are any, are the recorded full run, with more words and seeds.", "name": "fig-eg-ablations"}, "image": {"alt": "Rows of marks, a row for each variant, beside a dashed line; the GRU far to the left in perplexity and at the right end in activity"}} tags=["hide-input"]
 panels = [runs]
