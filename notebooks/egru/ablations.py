@@ -292,7 +292,7 @@ plt.show()
 # What the full run says, with three seeds of each variant, whose perplexities lie {glue:text}`eg_ab_apart:.1%` apart at the
 # median and {glue:text}`eg_ab_apart_most:.1%` at most:
 #
-# - *Most details do not matter here, where thresholds are near zero.* Of {glue:text}`eg_ab_variants` changes
+# - *Many details do not matter here, where thresholds are near zero.* Of {glue:text}`eg_ab_variants` changes
 #   {glue:text}`eg_ab_near` leave the mean perplexity within 1 % of {glue:text}`eg_ab_egru:.1f`: what an event takes (but for
 #   one), where the reset gate is, how small thresholds are drawn and whether they are trained, height and width of the
 #   surrogate. Without thresholds or resets it is {glue:text}`eg_ab_rectified:.1f`.
