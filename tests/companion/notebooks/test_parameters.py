@@ -200,6 +200,8 @@ def test_an_assignment_may_hold_equals_signs() -> None:
 
 def test_values_are_split_outside_of_brackets_and_quotes() -> None:
     assert split_values("0, 1e-4, [1, 2], 'a,b',") == ["0", "1e-4", "[1, 2]", "'a,b'"]
+    assert split_values(r"'\'\"', ''") == [r"'\'\"'", "''"]
+    assert split_values(r"'a\\', 'b'") == [r"'a\\'", "'b'"]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

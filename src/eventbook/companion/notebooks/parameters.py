@@ -91,10 +91,11 @@ def _literal(text: str) -> Any:
 
 def split_values(text: str) -> list[str]:
     """``"0, 1e-4, [1, 2]"`` as three texts: cut at commas outside of brackets and quotes."""
-    parts, depth, quote = [""], 0, ""
+    parts, depth, quote, escaped = [""], 0, "", False
     for character in text:
         if quote:
-            quote = "" if character == quote else quote
+            quote = "" if character == quote and not escaped else quote
+            escaped = character == "\\" and not escaped
         elif character in "\"'":
             quote = character
         elif character in "[(":
