@@ -744,6 +744,26 @@ in_full(
     affordable=saved[affordable[-1]],
     affordable_at=affordable[-1],
 )
+
+
+def at_products(rows, products):
+    """Perplexity with so many products for a word, between two sparsities."""
+    spent = [column(runs, "macs").mean() for runs in rows.values()][::-1]
+    found = [column(runs, "after").mean() for runs in rows.values()][::-1]
+    return float(np.exp(np.interp(np.log(products), np.log(spent), np.log(found))))
+
+
+in_text = table if len(seeds) > 1 else full.get("sl_x_pruned", {})
+if {"GRU", "LSTM"} <= in_text.keys() and str(moderate) in in_text["EGRU"]:
+    its = in_text["EGRU"][str(moderate)]
+    spent = column(its, "macs").mean()
+    record(
+        measured=len(seeds) > 1,
+        sl_equal=column(its, "after").mean(),
+        sl_equal_macs=spent,
+        sl_equal_gru=at_products(in_text["GRU"], spent),
+        sl_equal_lstm=at_products(in_text["LSTM"], spent),
+    )
 longer = full.get("sl_x_longer", {})
 longer_shares = full.get("sl_x_longer_shares", [])
 if longer_words:
@@ -868,21 +888,26 @@ plt.show()
 # ### Three seeds, and longer
 #
 # The recorded full run has smaller networks, {glue:text}`sl_full_seeds` of each kind, which were trained here on the whole text,
-# and lets them read {glue:text}`sl_full_words:,` words after pruning. The EGRU begins at a perplexity of
-# {glue:text}`sl_full_egru:.1f`, a GRU of its size at {glue:text}`sl_full_rival:.1f`, the trigram is at
-# {glue:text}`sl_full_trigram:.1f`. To a dense EGRU the further words do nothing ({glue:text}`sl_full_extra:.3f` of its perplexity).
-# Half of the weights can go for little, but flat it is not: at {glue:text}`sl_x_moderate:.0%` the EGRU is at
-# {glue:text}`sl_full_loss_moderate:.3f` of the dense one's perplexity, at {glue:text}`sl_full_usual:.0%` at
-# {glue:text}`sl_full_loss_usual:.2f`, at {glue:text}`sl_full_hardest:.0%` at {glue:text}`sl_full_loss_hardest:.1f`. The further
-# training is what keeps it so low: without it the perplexity at {glue:text}`sl_full_usual:.0%` is
-# {glue:text}`sl_full_unhealed:.1f` times as high.
+# and lets them read {glue:text}`sl_full_words:,` words after pruning, with the best learning rate for each network and each
+# sparsity: the more is gone, the higher it is. The EGRU begins at a perplexity of {glue:text}`sl_full_egru:.1f`, a GRU of its
+# size at {glue:text}`sl_full_rival:.1f`, the trigram is at {glue:text}`sl_full_trigram:.1f`. To a dense EGRU the further words do
+# nothing ({glue:text}`sl_full_extra:.3f` of its perplexity). Half of the weights can go for very little, four fifths cannot: at
+# {glue:text}`sl_x_moderate:.0%` the EGRU is at {glue:text}`sl_full_loss_moderate:.3f` of the dense one's perplexity, at
+# {glue:text}`sl_full_usual:.0%` at {glue:text}`sl_full_loss_usual:.2f`, at {glue:text}`sl_full_hardest:.0%` at
+# {glue:text}`sl_full_loss_hardest:.2f`. The further training is what keeps it so low: without it the perplexity at
+# {glue:text}`sl_full_usual:.0%` is {glue:text}`sl_full_unhealed:.1f` times as high.
 #
-# The GRU loses more at {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_full_rival_moderate:.3f` times its own perplexity, and less
-# at {glue:text}`sl_full_hardest:.0%`, {glue:text}`sl_full_rival_hardest:.1f` times. It also had more to lose. In absolute numbers
-# it stays ahead at every sparsity, while the EGRU is ahead in products: silence alone saves it a factor of
+# The GRU loses more, {glue:text}`sl_full_rival_moderate:.3f` times its own perplexity at {glue:text}`sl_x_moderate:.0%`,
+# {glue:text}`sl_full_rival_hardest:.2f` times at {glue:text}`sl_full_hardest:.0%`. It also had more to lose: in absolute numbers
+# GRU and LSTM stay ahead at every sparsity, while the EGRU is ahead in products. Silence alone saves it a factor of
 # {glue:text}`sl_full_silence:.2f`, with {glue:text}`sl_x_moderate:.0%` of the weights gone it is
 # {glue:text}`sl_full_saved_moderate:.1f`, with {glue:text}`sl_full_hardest:.0%` {glue:text}`sl_full_saved_hardest:.0f`. For 5 % of
 # perplexity one can afford {glue:text}`sl_full_affordable:.1f` times fewer, at {glue:text}`sl_full_affordable_at:.0%`.
+#
+# What if all three may do equally much? With {glue:text}`sl_equal_macs:,.0f` products for a word, which the EGRU does without
+# {glue:text}`sl_x_moderate:.0%` of its weights, it is at {glue:text}`sl_equal:.1f`. Of GRU and LSTM more weights must go until they
+# do no more: they are then at {glue:text}`sl_equal_gru:.1f` and {glue:text}`sl_equal_lstm:.1f` (on the lines of
+# {numref}`fig-sl-macs`). The distance between the dense networks is gone. Silence saves what others have to save in weights.
 #
 # Part of the loss is a matter of time. With {glue:text}`sl_longer_words:,` words after pruning, a quarter of all that it had
 # read before, the EGRU without {glue:text}`sl_x_moderate:.0%` of its weights comes to {glue:text}`sl_longer_pruned:.1f` and the
@@ -1008,8 +1033,9 @@ show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 # In the full run {glue:text}`sl_full_activity:.1%` of the units spoke before. When {glue:text}`sl_full_usual:.0%` of the weights
 # are gone and training is over, that has moved by {glue:text}`sl_full_moved:+.0%` of what it was, at
 # {glue:text}`sl_full_hardest:.0%` by {glue:text}`sl_full_moved_hardest:+.0%`, in the dense network by
-# {glue:text}`sl_full_moved_dense:+.1%`. Right after pruning the first layer says less, for it hears less. Training then makes both
-# speak more than they ever did: a network that has few weights left uses its units more.
+# {glue:text}`sl_full_moved_dense:+.1%`. Pruning itself makes the second layer speak more, and the first, which hears less, a
+# little less. Training turns that round: the second layer comes back to about where it was, and the first ends by speaking
+# up to twice as often as before. The more weights it has lost, the more it uses its units, until hardly any are left.
 #
 # ### Do the gains multiply?
 #
@@ -1652,7 +1678,9 @@ if threshold_runs:
 # %% [markdown]
 # The small GRU has {glue:text}`sl_gru_units:.0f` units in a layer and {glue:text}`sl_gru_parameters:,` parameters in all. In the
 # full run it comes to {glue:text}`sl_gru:.1f` with {glue:text}`sl_gru_macs:,.0f` products for a word; the EGRU, pruned to as
-# many weights, to {glue:text}`sl_v_kernel:.1f` with {glue:text}`sl_v_kernel_macs:,.0f`.
+# many weights, to {glue:text}`sl_v_kernel:.1f` with {glue:text}`sl_v_kernel_macs:,.0f`. The EGRU that does about as many products
+# as the small GRU is the one that was pruned less, to {glue:text}`sl_x_moderate:.0%`, and it is level with it
+# ({glue:text}`sl_equal:.1f`, above). A small network is the simpler way there.
 #
 # Of the small EGRUs, those with thresholds around 0.3 speak in {glue:text}`sl_t_high_activity:.0%` of the steps, those under a
 # term in {glue:text}`sl_t_term_activity:.0%`, the others in {glue:text}`sl_t_none_activity:.0%`; the first two pay alike for
