@@ -681,8 +681,8 @@ for name, right in eye_right.items():
     print(f"{name:5} right (%)  {listed(100 * np.array(right))}")
 if eye_right:
     print(
-        f"multiply-accumulates for a frame: {reading:,.0f} for what pixels sent, "
-        f"{hearing:,.0f} for what units said,\n{every:,.0f} dense"
+        f"multiply-accumulates for a frame: {reading:,.0f} for what pixels sent,\n"
+        f"{hearing:,.0f} for what units said, {every:,.0f} dense"
     )
 
 # %% [markdown]

@@ -1531,8 +1531,8 @@ print("variants:" if variant_runs else f"variants: {NOT_YET}")
 for name, runs in variant_runs.items():
     before, after, said, spent, left, over_ = np.transpose(runs)
     print(
-        f"{name:14} {left.mean():6.1%} left   perplexity {before.mean():.1f} before, "
-        f"{listed(after)} after\n{'':14} activity {said.mean():.1%}, "
+        f"{name:14} {left.mean():6.1%} left, perplexity {before.mean():.1f}, then "
+        f"{listed(after)}\n{'':14} activity {said.mean():.1%}, "
         f"{spent.mean():,.0f} products, {over_.mean():.2f} of the rule"
     )
 CITED = {
