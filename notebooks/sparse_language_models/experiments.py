@@ -889,8 +889,8 @@ plt.show()
 # best of up to six that were tried: the more is gone, the higher it is. (For the GRU at 99 % and the LSTM at 50 % the best one
 # is the last that was tried.) The EGRU begins at a perplexity of {glue:text}`sl_full_egru:.1f`, a GRU of its
 # size at {glue:text}`sl_full_rival:.1f`, the trigram is at {glue:text}`sl_full_trigram:.1f`: it is behind before anything is pruned.
-# To a dense EGRU the further words do nothing ({glue:text}`sl_full_extra:.3f` of its perplexity). Half of the weights can go for very little, four fifths cannot: at
-# {glue:text}`sl_x_moderate:.0%` the EGRU is at {glue:text}`sl_full_loss_moderate:.3f` of the dense one's perplexity, at
+# To a dense EGRU the further words do nothing ({glue:text}`sl_full_extra:.3f` of its perplexity). Half of the weights can go for
+# very little, four fifths cannot: at {glue:text}`sl_x_moderate:.0%` the EGRU is at {glue:text}`sl_full_loss_moderate:.3f` of the dense one's perplexity, at
 # {glue:text}`sl_full_usual:.0%` at {glue:text}`sl_full_loss_usual:.2f`, at {glue:text}`sl_full_hardest:.0%` at
 # {glue:text}`sl_full_loss_hardest:.2f`. The further training is what keeps it so low: without it the perplexity at
 # {glue:text}`sl_full_usual:.0%` is {glue:text}`sl_full_unhealed:.1f` times as high.
@@ -1575,21 +1575,21 @@ if variant_runs:
 #   layers and all together.
 # - *Which weights go matters more.* A mask by chance ends at {glue:text}`sl_v_chance:.1f`, and obeys the rule
 #   ({glue:text}`sl_v_chance_over:.2f`). Deep Rewiring, which begins anew, is at {glue:text}`sl_v_rewired:.1f` after so few words.
-#   Both would gain by a higher rate.
+#   Their rate was not searched for.
 # - *Whole units*, those that speak least, cost more than single weights: {glue:text}`sl_v_units:.1f`, and
 #   {glue:text}`sl_v_units_macs:,.0f` products against {glue:text}`sl_v_kernel_macs:,.0f`. They are the covariance at its
 #   largest, {glue:text}`sl_v_units_over:.1f` times the rule: what is left belongs to those that speak, while the mean activity,
 #   {glue:text}`sl_v_units_activity:.0%`, counts those that were taken away.
 # - *Input kernels are the ones that count.* Without {glue:text}`sl_v_sparsity:.0%` of $R$ it is {glue:text}`sl_v_r:.1f`
-#   ({glue:text}`sl_v_r_left:.0%` of all weights left), which a lower rate would better, without as many of $W$
+#   ({glue:text}`sl_v_r_left:.0%` of all weights left), without as many of $W$
 #   {glue:text}`sl_v_w:.1f` ({glue:text}`sl_v_w_left:.0%`).
 
 # %% [markdown]
 # A small dense GRU with as many weights in its kernels as the pruned EGRU has left asks whether one should not have begun
 # with a small network. It is small in all: what its last layer says is as long as a word's vector, so that its vectors shrink
 # with it. It reads the same words as the others, those of the variants after pruning, too. And thresholds: small EGRUs, of one
-# layer, whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or pulled to an activity of 0.2 by a term, each trained, pruned
-# and trained on.
+# layer, whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or pulled to an activity of 0.2 by a term, each
+# trained, pruned and trained on.
 
 # %% tags=["hide-input"]
 THRESHOLDS = {  # changes of the small model, and of its recipe
@@ -1698,8 +1698,8 @@ if threshold_runs:
 # two gains multiply but for one term, and in trained networks that term is no chance. Units that are all but mute have small
 # weights and lose them first, but their rows were hardly ever read: where there are such units, less is saved than activity
 # times density says. Without them it is the other way round in what the first layer says, and less in size. So the two are
-# nearly independent, and what is counted on a trained network is the number to quote. It is a number of the recurrent layers; the scores of ten
-# thousand words cost more than all the rest.
+# nearly independent, and what is counted on a trained network is the number to quote. It is a number of the recurrent layers;
+# the scores of ten thousand words cost more than all the rest.
 #
 # How far can it go? In the full run {glue:text}`sl_x_moderate:.0%` of the weights go for a perplexity
 # {glue:text}`sl_full_loss_moderate:.2f` times as high, {glue:text}`sl_longer_loss:.2f` times after longer training, and leave
