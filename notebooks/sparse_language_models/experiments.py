@@ -140,7 +140,7 @@ from eventbook.learning.pruning import (
 from eventbook.learning.pruning import (
     sparsities as gradually,
 )
-from eventbook.learning.rate_search import find_rate, told
+from eventbook.learning.rate_search import FoundRate, find_rate, told
 from eventbook.learning.rewiring.deep_r import DeepR, sparse_connections
 from eventbook.models.egru import compress
 from eventbook.models.language_model import (
@@ -321,10 +321,9 @@ def read(name, config, recipe, texts):
     return read_text(*what, looks=LOOKS, checkpoint=file)
 
 
-def tried(name, rate):
+def tried(name, config, recipe, rate):
     """Validation perplexity after a training with a rate."""
-    recipe = replace(recipes[name], lr=rate, seed=seeds[0])
-    _, history = read(name, text_models[name], recipe, texts)
+    _, history = read(name, config, replace(recipe, lr=rate), texts)
     return history[-1]["perplexity"]
 
 
@@ -341,7 +340,9 @@ def rate_of(name):
     """The learning rate that is best for a network on validation words."""
     if not base_rates:
         return found_before[name]
-    return find_rate(base_rates, partial(tried, name), most=MOST_RATES).rate
+    recipe = replace(recipes[name], seed=seeds[0])
+    trial = partial(tried, name, text_models[name], recipe)
+    return find_rate(base_rates, trial, most=MOST_RATES).rate
 
 
 # %% tags=["hide-input"]
@@ -603,40 +604,50 @@ class Pruned(NamedTuple):
     after: Evaluation
 
 
-@cache
-def share_of(name, sparsity, words=finetune_words):
+class Alike(NamedTuple):
+    """Networks that were pruned alike, and their share of the learning rate."""
+
+    share: FoundRate
+    runs: list[Pruned]
+
+
+TRIAL_WORDS = 40_000
+MOST_SHARES = 8  # that are tried, while the best is the lowest or the highest
+
+
+def share_of(base, plan, seed, words):
     """The share of the learning rate that is best on validation words."""
-    base = bases[name][0]
 
     def trial(share):
-        _, model = thinned(base, Plan(sparsity), share, seeds[0], words)
+        _, model = thinned(base, plan, share, seed, words)
         some = base.texts.held_out[:TRIAL_WORDS]
         return evaluate(model, some, carry_state=carry_state).perplexity
 
-    return find_rate(
-        finetune_rates if sparsity else dense_rates, trial, most=MOST_SHARES
-    )
+    shares = finetune_rates if plan.sparsity else dense_rates
+    return find_rate(shares, trial, most=MOST_SHARES)
 
 
-def pruned(base, plan, seed, words=finetune_words, share=None):
+def pruned(base, plan, share, seed, words=finetune_words):
     """A network, pruned and trained on, and read before and after."""
-    share = share or share_of(base.name, plan.sparsity)
-    before, after = thinned(base, plan, share.rate, seed, words)
+    before, after = thinned(base, plan, share, seed, words)
     untouched = before is base.model
     first = base.seen if untouched else seen_by(before, base.texts)
     return Pruned(after, first, seen_by(after, base.texts))
 
 
-TRIAL_WORDS = 40_000
-MOST_SHARES = 6  # that are tried, while the best is the lowest or the highest
-trained = {
-    (name, sparsity): [
-        pruned(base, Plan(sparsity), seed)
-        for base, seed in zip(bases[name], seeds, strict=True)
-    ]
+def pruned_alike(its, plan, its_seeds=seeds, words=finetune_words):
+    """Networks, a seed each, pruned with the share that is best for the first."""
+    share = share_of(its[0], plan, its_seeds[0], words)
+    pairs = zip(its, its_seeds, strict=True)
+    return Alike(share, [pruned(b, plan, share.rate, s, words) for b, s in pairs])
+
+
+alike = {
+    (name, sparsity): pruned_alike(bases[name], Plan(sparsity))
     for name in networks
     for sparsity in sparsities
 }
+trained = {which: its.runs for which, its in alike.items()}
 
 
 # %% tags=["hide-input"]
@@ -672,6 +683,7 @@ egru_rows = table["EGRU"]
 loss = {s: float(ratio_to_dense(egru_rows, s).mean()) for s in sparsities}
 saved = {s: whole_macs / column(egru_rows[str(s)], "macs").mean() for s in sparsities}
 affordable = [s for s in sparsities if loss[s] <= 1.05]
+beyond = next((s for s in sparsities if s > affordable[-1]), hardest)
 usual = [s for s in sparsities if moderate <= s <= 0.9] or [moderate]
 rival = next((name for name in ("GRU", "LSTM") if name in networks), "EGRU")
 rival_loss = {s: float(ratio_to_dense(table[rival], s).mean()) for s in sparsities}
@@ -683,16 +695,13 @@ def unhealed_at(sparsity):
     return float((column(runs, "before") / column(runs, "after")).mean())
 
 
-share_trials = [[n, s, *share_of(n, s)] for n in networks for s in sparsities]
+share_trials = [[f"{n} {s:.0%}", *its.share] for (n, s), its in alike.items()]
+further = column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
 record(
     sl_x_ft_words=finetune_words,
-    sl_x_ft_rate=share_of("EGRU", moderate).rate,
-    sl_x_ft_dense_rate=share_of("EGRU", 0.0).rate,
-    sl_x_extra=float(
-        (
-            column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
-        ).mean()
-    ),
+    sl_x_ft_rate=alike["EGRU", moderate].share.rate,
+    sl_x_ft_dense_rate=alike["EGRU", 0.0].share.rate,
+    sl_x_extra=float(further.mean()),
     sl_x_moderate=moderate,
     sl_x_hardest=hardest,
     sl_x_loss_moderate=loss[moderate],
@@ -726,11 +735,7 @@ in_full(
     rival=perplexity[rival],
     trigram=anchors["trigram"],
     silence=whole_macs / egru_macs,
-    extra=float(
-        (
-            column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
-        ).mean()
-    ),
+    extra=float(further.mean()),
     loss_moderate=loss[moderate],
     loss_usual=loss[usual[-1]],
     loss_hardest=loss[hardest],
@@ -743,6 +748,9 @@ in_full(
     saved_hardest=saved[hardest],
     affordable=saved[affordable[-1]],
     affordable_at=affordable[-1],
+    affordable_loss=loss[affordable[-1]],
+    beyond=beyond,
+    beyond_loss=loss[beyond],
 )
 
 
@@ -768,15 +776,15 @@ if {"GRU", "LSTM"} <= in_text.keys() and str(moderate) in in_text["EGRU"]:
 longer = full.get("sl_x_longer", {})
 longer_shares = full.get("sl_x_longer_shares", [])
 if longer_words:
-    longer_of = {s: share_of("EGRU", s, longer_words) for s in (0.0, moderate)}
-    longer = {
-        str(s): [
-            pruned(base, Plan(s), seed, longer_words, share).after.perplexity
-            for base, seed in zip(bases["EGRU"], seeds, strict=True)
-        ]
-        for s, share in longer_of.items()
+    longer_alike = {
+        s: pruned_alike(bases["EGRU"], Plan(s), words=longer_words)
+        for s in (0.0, moderate)
     }
-    longer_shares = [["EGRU", s, *share] for s, share in longer_of.items()]
+    longer = {
+        str(s): [run.after.perplexity for run in its.runs]
+        for s, its in longer_alike.items()
+    }
+    longer_shares = [[f"EGRU {s:.0%}", *a.share] for s, a in longer_alike.items()]
     keep(sl_x_longer=longer, sl_x_longer_shares=longer_shares)
 if longer:
     dense_longer, pruned_longer = map(np.array, longer.values())
@@ -812,15 +820,26 @@ for name, rows in full.get("sl_x_pruned", {}).items():
 print("trained on for longer" if longer else f"trained on for longer: {NOT_YET}")
 for sparsity, runs in longer.items():
     print(f"EGRU  {float(sparsity):4.0%} {'':31} {listed(runs):>29}")
+
+
+def show_shares(rows):
+    """The best share for each, those that were tried, and what they came to."""
+    for what, best, rates, tried_ in rows:
+        of_rates = f" of {told(rates, 'g')}" if rates else ""
+        print(f"{what:25} {best:g}{of_rates}")
+        if rates:
+            print(f"{'':25} {told(tried_)}")
+
+
 print("shares of the learning rate (validation perplexity of each that was tried)")
-for title, found in (
-    ("this run", share_trials),
-    ("full run", full.get("sl_x_shares", [])),
-    ("longer", longer_shares),
-):
-    for name, of, best, rates, tried_ in found:
-        of_rates = f" of {told(rates, 'g')}:\n{'':21}{told(tried_)}" if rates else ""
-        print(f"{title:8}: {name:5} {of:4.0%} {best:g}{of_rates}")
+full_trials = full.get("sl_x_shares", [])
+for title, rows in (("this run", share_trials), ("full run", full_trials)):
+    print(title if rows else f"{title}: {NOT_YET}")
+    show_shares(rows)
+print("trained on for longer" if longer else f"trained on for longer: {NOT_YET}")
+show_shares(longer_shares)
+last = [w for w, best, rates, _ in full_trials if best in (*rates[:1], *rates[-1:])]
+print("full run, best is the last that was tried:", ", ".join(last) or "nowhere")
 if schedule > 1:
     print("pruned in several steps: right after pruning is the dense network")
 
@@ -886,22 +905,22 @@ plt.show()
 #
 # The recorded full run has smaller networks, {glue:text}`sl_full_seeds` of each kind, which were trained here on the whole text,
 # and lets them read {glue:text}`sl_full_words:,` words after pruning, with a learning rate for each network and each sparsity, the
-# best of up to six that were tried: the more is gone, the higher it is. (For the GRU at 99 % and the LSTM at 50 % the best one
-# is the last that was tried.) The EGRU begins at a perplexity of {glue:text}`sl_full_egru:.1f`, a GRU of its
-# size at {glue:text}`sl_full_rival:.1f`, the trigram is at {glue:text}`sl_full_trigram:.1f`: it is behind before anything is pruned.
-# To a dense EGRU the further words do nothing ({glue:text}`sl_full_extra:.3f` of its perplexity). Half of the weights can go for
-# very little, four fifths cannot: at {glue:text}`sl_x_moderate:.0%` the EGRU is at {glue:text}`sl_full_loss_moderate:.3f` of the dense one's perplexity, at
-# {glue:text}`sl_full_usual:.0%` at {glue:text}`sl_full_loss_usual:.2f`, at {glue:text}`sl_full_hardest:.0%` at
-# {glue:text}`sl_full_loss_hardest:.2f`. The further training is what keeps it so low: without it the perplexity at
-# {glue:text}`sl_full_usual:.0%` is {glue:text}`sl_full_unhealed:.1f` times as high.
+# best of up to eight that were tried: the more is gone, the higher it is. The EGRU begins at a perplexity of
+# {glue:text}`sl_full_egru:.1f`, a GRU of its size at {glue:text}`sl_full_rival:.1f`, the trigram is at
+# {glue:text}`sl_full_trigram:.1f`: it is behind before anything is pruned. To a dense EGRU the further words do nothing
+# ({glue:text}`sl_full_extra:.3f` of its perplexity). Without {glue:text}`sl_full_affordable_at:.0%` of its weights it is at
+# {glue:text}`sl_full_affordable_loss:.3f` of the dense one's perplexity, without {glue:text}`sl_full_beyond:.0%` at
+# {glue:text}`sl_full_beyond_loss:.3f`, without {glue:text}`sl_x_moderate:.0%` at {glue:text}`sl_full_loss_moderate:.3f`: there is
+# no knee, it bends. At {glue:text}`sl_full_usual:.0%` it is {glue:text}`sl_full_loss_usual:.2f`, at
+# {glue:text}`sl_full_hardest:.0%` {glue:text}`sl_full_loss_hardest:.2f`. The further training is what keeps it so low: without it
+# the perplexity at {glue:text}`sl_full_usual:.0%` is {glue:text}`sl_full_unhealed:.1f` times as high.
 #
 # The GRU loses more, {glue:text}`sl_full_rival_moderate:.3f` times its own perplexity at {glue:text}`sl_x_moderate:.0%`,
 # {glue:text}`sl_full_rival_hardest:.2f` times at {glue:text}`sl_full_hardest:.0%`. It also had more to lose: in absolute numbers
 # GRU and LSTM stay ahead at every sparsity, while the EGRU is ahead in products. Silence alone saves it a factor of
 # {glue:text}`sl_full_silence:.2f`, with {glue:text}`sl_x_moderate:.0%` of the weights gone it is
 # {glue:text}`sl_full_saved_moderate:.1f`, with {glue:text}`sl_full_hardest:.0%` {glue:text}`sl_full_saved_hardest:.0f`. For 5 % of
-# perplexity one can afford {glue:text}`sl_full_affordable:.1f` times fewer, at {glue:text}`sl_full_affordable_at:.0%`; between that
-# and {glue:text}`sl_x_moderate:.0%` nothing was tried.
+# perplexity one can afford {glue:text}`sl_full_affordable:.1f` times fewer.
 #
 # What if all three may do equally much? With {glue:text}`sl_equal_macs:,.0f` products for a word, which the EGRU does without
 # {glue:text}`sl_x_moderate:.0%` of its weights, it is at {glue:text}`sl_equal:.1f`. Of GRU and LSTM more weights must go until they
@@ -987,23 +1006,30 @@ plt.close(figure)
 
 # %% tags=["hide-input"]
 base_activity = over(egru_dense, lambda r: r.mean_activity)
-
-
-def moved(sparsity):
-    """Change of the mean activity from the network before pruning, over seeds."""
-    return column(egru_rows[str(sparsity)], "mean activity").mean() - base_activity
-
-
+as_fast = [  # the dense network with the rate of the pruned ones
+    pruned(base, Plan(0.0), alike["EGRU", usual[-1]].share.rate, seed).after
+    for base, seed in zip(bases["EGRU"], seeds, strict=True)
+]
+activity_at = {
+    s: over(trained["EGRU", s], lambda r: r.after.mean_activity) for s in sparsities
+}
+activity_fast = over(as_fast, lambda r: r.mean_activity)
 record(
-    sl_x_moved=max(abs(moved(s)) for s in usual) / base_activity,
-    sl_x_moved_dense=moved(0.0) / base_activity,
-    sl_x_moved_hardest=moved(hardest) / base_activity,
+    sl_x_moved=max((activity_at[s] - base_activity for s in usual), key=abs),
+    sl_x_activity_dense=activity_at[0.0],
+    sl_x_activity_fast=activity_fast,
+    sl_x_moved_fast=activity_fast - base_activity,
+    sl_x_activity_moderate=activity_at[moderate],
+    sl_x_activity_hardest=activity_at[hardest],
 )
 in_full(
     activity=base_activity,
-    moved=moved(usual[-1]) / base_activity,
-    moved_dense=moved(0.0) / base_activity,
-    moved_hardest=moved(hardest) / base_activity,
+    activity_dense=activity_at[0.0],
+    activity_fast=activity_fast,
+    fast=over(as_fast, lambda r: r.perplexity),
+    activity_moderate=activity_at[moderate],
+    activity_usual=activity_at[usual[-1]],
+    activity_hardest=activity_at[hardest],
 )
 
 
@@ -1025,18 +1051,20 @@ print("full run" if "sl_x_pruned" in full else f"full run: {NOT_YET}")
 show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 
 # %% [markdown]
-# From before pruning to after further training the mean activity moved by {glue:text}`sl_x_moved:.1%` of what it was at
-# {glue:text}`sl_x_moderate:.0%` (in the full profile: there or at 90 %, whichever is more). That of the dense network, trained
-# on for as long, moved by {glue:text}`sl_x_moved_dense:+.1%`. At {glue:text}`sl_x_hardest:.0%` it is
-# {glue:text}`sl_x_moved_hardest:+.1%`.
+# Of the units {glue:text}`sl_x_activity:.1%` spoke before; after pruning and further training it is
+# {glue:text}`sl_x_activity_moderate:.1%` at {glue:text}`sl_x_moderate:.0%` and {glue:text}`sl_x_activity_hardest:.1%` at
+# {glue:text}`sl_x_hardest:.0%`. Is that pruning, or the training after it? The dense network, trained on for as long, is at
+# {glue:text}`sl_x_activity_dense:.1%`; but its learning rate is far lower. With that of the pruned ones it is at
+# {glue:text}`sl_x_activity_fast:.1%`.
 #
-# In the full run {glue:text}`sl_full_activity:.1%` of the units spoke before. When {glue:text}`sl_full_usual:.0%` of the weights
-# are gone and training is over, that has moved by {glue:text}`sl_full_moved:+.0%` of what it was, at
-# {glue:text}`sl_full_hardest:.0%` by {glue:text}`sl_full_moved_hardest:+.0%`, in the dense network by
-# {glue:text}`sl_full_moved_dense:+.1%`. Right after pruning the second layer speaks more, and the first less. After training the
-# first speaks more than before at every sparsity, most where a twentieth of the weights is left; the second lies nearer to where
-# it was, above that down to a twentieth, and below with a hundredth. Some of this may be the learning rate, which is higher the
-# more is gone: the dense network was trained on with far less, and is no control for that.
+# In the full run {glue:text}`sl_full_activity:.1%` spoke before, {glue:text}`sl_full_activity_moderate:.1%` do at
+# {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_full_activity_usual:.1%` at {glue:text}`sl_full_usual:.0%`, and
+# {glue:text}`sl_full_activity_hardest:.1%` at {glue:text}`sl_full_hardest:.0%`. Here, too, the dense network stays where it was
+# ({glue:text}`sl_full_activity_dense:.1%`), and with the rate that is best at {glue:text}`sl_full_usual:.0%`, which spoils it to
+# a perplexity of {glue:text}`sl_full_fast:.1f`, it says rather less ({glue:text}`sl_full_activity_fast:.1%`). So it is pruning.
+# Right after it the second layer speaks more, and the first less. After training the first speaks more than before at
+# every sparsity, most where a twentieth of the weights is left; the second lies nearer to where it was, above that down to a
+# twentieth, and below with a hundredth.
 #
 # ### Do the gains multiply?
 #
@@ -1504,12 +1532,11 @@ VARIANTS = {
 }
 
 
-def varied(plan, seed):
+def row_of(run):
     """Perplexity right after pruning and at the end, activity, products, density."""
-    run = pruned(start("EGRU", seed), plan, seed, variant_words)
-    kept = sum(int(its.kept.sum()) for its in run.after.products)
-    every = sum(len(its.kept) * its.targets for its in run.after.products)
     seen = run.after
+    kept = sum(int(its.kept.sum()) for its in seen.products)
+    every = sum(len(its.kept) * its.targets for its in seen.products)
     return [
         run.before.perplexity,
         seen.perplexity,
@@ -1521,12 +1548,16 @@ def varied(plan, seed):
 
 
 variant_runs = full.get("sl_x_variants", {})
+variant_shares = full.get("sl_x_variant_shares", [])
 if variant_seeds:
-    variant_runs = {
-        name: [varied(plan, seed) for seed in variant_seeds]
+    to_vary = [start("EGRU", seed) for seed in variant_seeds]
+    varied = {
+        name: pruned_alike(to_vary, plan, variant_seeds, variant_words)
         for name, plan in VARIANTS.items()
     }
-    keep(sl_x_variants=variant_runs)
+    variant_runs = {n: [row_of(run) for run in its.runs] for n, its in varied.items()}
+    variant_shares = [[name, *its.share] for name, its in varied.items()]
+    keep(sl_x_variants=variant_runs, sl_x_variant_shares=variant_shares)
 print("variants:" if variant_runs else f"variants: {NOT_YET}")
 for name, runs in variant_runs.items():
     before, after, said, spent, left, over_ = np.transpose(runs)
@@ -1535,6 +1566,8 @@ for name, runs in variant_runs.items():
         f"{listed(after)}\n{'':14} activity {said.mean():.1%}, "
         f"{spent.mean():,.0f} products, {over_.mean():.2f} of the rule"
     )
+print("shares of the learning rate (validation perplexity of each)")
+show_shares(variant_shares)
 CITED = {
     "dense": "dense",
     "kernel": "each kernel",
@@ -1591,6 +1624,59 @@ if variant_runs:
 # layer, whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or pulled to an activity of 0.2 by a term, each
 # trained, pruned and trained on.
 
+
+# %% tags=["hide-input"]
+def small_grus():
+    """Dense GRUs as small, trained, and trained on."""
+    left = (1 - variant_sparsity) * egru_text.dense_macs()
+    width = round((left / (6 * base_layers)) ** 0.5)
+    sizes = {"embedding": width, "hidden_sizes": (width,) * base_layers}
+    config, recipe = replace(text_models["GRU"], **sizes), recipes["GRU"]
+    rates = [rate_of("GRU"), 2 * rate_of("GRU")]
+    first = replace(recipe, seed=variant_seeds[0])
+    trial = partial(tried, "small-GRU", config, first)
+    best = find_rate(rates, trial, most=MOST_RATES)
+    its = []
+    for seed in variant_seeds:
+        its_recipe = replace(recipe, lr=best.rate, seed=seed)
+        model, _ = read("small-GRU", config, its_recipe, texts)
+        its.append(Start("GRU", model, its_recipe, texts, seen_by(model)))
+    nothing = replace(plain, sparsity=0.0)
+    return best, pruned_alike(its, nothing, variant_seeds, variant_words)
+
+
+gru_runs = full.get("sl_x_small_gru", [])
+gru_rates = full.get("sl_x_small_gru_rates", [])
+if variant_seeds:
+    best, gru_alike = small_grus()
+    gru_runs = [
+        [
+            run.after.perplexity,
+            run.after.macs,
+            run.model.config.embedding,
+            parameters_of(run.model),
+        ]
+        for run in gru_alike.runs
+    ]
+    gru_rates = [["learning rate", *best], ["share after it", *gru_alike.share]]
+    keep(sl_x_small_gru=gru_runs, sl_x_small_gru_rates=gru_rates)
+print("small GRU:" if gru_runs else f"small GRU: {NOT_YET}")
+if gru_runs:
+    found = [runs[0] for runs in gru_runs]
+    _, spent, width, size = np.mean(gru_runs, 0)
+    print(
+        f"{width:.0f} units in a layer, {size:,.0f} parameters, "
+        f"{spent:,.0f} products\nperplexity {listed(found)}"
+    )
+    show_shares(gru_rates)
+    record(
+        measured=bool(variant_seeds),
+        sl_gru=np.mean(found),
+        sl_gru_units=int(width),
+        sl_gru_macs=spent,
+        sl_gru_parameters=int(size),
+    )
+
 # %% tags=["hide-input"]
 THRESHOLDS = {  # changes of the small model, and of its recipe
     "as above": ({}, {}),
@@ -1606,45 +1692,36 @@ THRESHOLDS = {  # changes of the small model, and of its recipe
 }
 
 
-def small_gru(seed):
-    """Perplexity, products, units and parameters of a dense GRU as small."""
-    left = (1 - variant_sparsity) * egru_text.dense_macs()
-    width = round((left / (6 * base_layers)) ** 0.5)
-    sizes = {"embedding": width, "hidden_sizes": (width,) * base_layers}
-    config = replace(text_models["GRU"], **sizes)
-    recipe = replace(recipes["GRU"], lr=rate_of("GRU"), seed=seed)
-    model, _ = read("small-GRU", config, recipe, texts)
-    base = Start("GRU", model, recipe, texts, seen_by(model))
-    seen = pruned(base, replace(plain, sparsity=0.0), seed, variant_words).after
-    return [seen.perplexity, seen.macs, width, parameters_of(model)]
+def with_thresholds(change, recipe_change):
+    """Small EGRUs, trained on dense, and pruned."""
+    its = [small(seed, change, **recipe_change) for seed in variant_seeds]
+    words = len(its[0].texts.learnt)
+    plans = replace(plain, sparsity=0.0), plain
+    return [pruned_alike(its, plan, variant_seeds, words) for plan in plans]
 
 
-def with_thresholds(change, recipe_change, seed):
-    """Activity and perplexity of the dense network, trained on, and of the pruned."""
-    base = small(seed, change, **recipe_change)
-    words, out = len(base.texts.learnt), []
-    for plan in (replace(plain, sparsity=0.0), plain):
-        seen = pruned(base, plan, seed, words).after
-        out += [seen.mean_activity, seen.perplexity]
-    return out
-
-
-gru_runs = full.get("sl_x_small_gru", [])
 threshold_runs = full.get("sl_x_thresholds", {})
+threshold_shares = full.get("sl_x_threshold_shares", [])
 if variant_seeds:
-    gru_runs = [small_gru(seed) for seed in variant_seeds]
+    both = {name: with_thresholds(*change) for name, change in THRESHOLDS.items()}
     threshold_runs = {
-        name: [with_thresholds(*changes, seed) for seed in variant_seeds]
-        for name, changes in THRESHOLDS.items()
+        name: [
+            [
+                as_dense.after.mean_activity,
+                as_dense.after.perplexity,
+                as_pruned.after.mean_activity,
+                as_pruned.after.perplexity,
+            ]
+            for as_dense, as_pruned in zip(*(its.runs for its in pair), strict=True)
+        ]
+        for name, pair in both.items()
     }
-    keep(sl_x_small_gru=gru_runs, sl_x_thresholds=threshold_runs)
-print("small GRU:" if gru_runs else f"small GRU: {NOT_YET}")
-if gru_runs:
-    found, spent, width, size = np.transpose(gru_runs)
-    print(
-        f"{width[0]:.0f} units in a layer, {size[0]:,.0f} parameters, "
-        f"{spent.mean():,.0f} products\nperplexity {listed(found)}"
-    )
+    threshold_shares = [
+        [f"{name}, {what}", *its.share]
+        for name, pair in both.items()
+        for what, its in zip(("dense", "pruned"), pair, strict=True)
+    ]
+    keep(sl_x_thresholds=threshold_runs, sl_x_threshold_shares=threshold_shares)
 print("thresholds:" if threshold_runs else f"thresholds: {NOT_YET}")
 for name, runs in threshold_runs.items():
     said, found, said_pruned, found_pruned = np.transpose(runs)
@@ -1653,15 +1730,7 @@ for name, runs in threshold_runs.items():
         f"{'':18} pruned {said_pruned.mean():5.1%} speak, "
         f"perplexity {listed(found_pruned)}"
     )
-if gru_runs:
-    found, spent, width, size = np.mean(gru_runs, 0)
-    record(
-        measured=bool(variant_seeds),
-        sl_gru=found,
-        sl_gru_units=int(width),
-        sl_gru_macs=spent,
-        sl_gru_parameters=int(size),
-    )
+show_shares(threshold_shares)
 if threshold_runs:
     names = dict(zip(("none", "low", "high", "term"), threshold_runs, strict=True))
     means = {what: np.mean(threshold_runs[name], 0) for what, name in names.items()}
