@@ -1062,7 +1062,7 @@ show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 # {glue:text}`sl_full_activity_hardest:.1%` at {glue:text}`sl_full_hardest:.0%`. Here, too, the dense network stays where it was
 # ({glue:text}`sl_full_activity_dense:.1%`), and with the rate that is best at {glue:text}`sl_full_usual:.0%`, which spoils it to
 # a perplexity of {glue:text}`sl_full_fast:.1f`, it says rather less ({glue:text}`sl_full_activity_fast:.1%`). So it is pruning.
-# Right after it the second layer speaks more, and the first less. After training the first speaks more than before at
+# Right after it the second layer speaks more, and the first less where most is gone. After training the first speaks more than before at
 # every sparsity, most where a twentieth of the weights is left; the second lies nearer to where it was, above that down to a
 # twentieth, and below with a hundredth.
 #
@@ -1506,8 +1506,8 @@ if decay_runs:
 # The same EGRU, with one thing changed at a time, at equal density where that can be: in which part of the network as many
 # weights go; in four steps instead of one; which weights, among them a mask by chance, whole units by how often they speak
 # (as the history of the released code had it), and {term}`Deep Rewiring <DEEP R>`, which chooses connections while it trains; input
-# kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. In the full profile they read half as many words after
-# pruning as the networks above, with the learning rate that was best there.
+# kernels $W$ or recurrent kernels $R$ alone, which leaves more weights. In the full profile they read as many words after
+# pruning as the networks above, each variant with the learning rate that is best for it.
 #
 # ```{margin} Deep Rewiring after training
 # It begins with connections at random places, so what the kernels had learnt is lost, and here it is trained for no
@@ -1598,8 +1598,7 @@ if variant_runs:
 
 # %% [markdown]
 # In the full run, with three seeds and {glue:text}`sl_v_sparsity:.0%` of the weights gone, the dense network is at
-# {glue:text}`sl_v_dense:.1f`. All variants have the one learning rate that was found for pruning each kernel. That is fair where
-# as much is taken in a similar way, and not elsewhere: without parts of $R$ alone the network is worse after training than before.
+# {glue:text}`sl_v_dense:.1f`.
 #
 # - *Where as many weights go matters a little.* From each kernel alike, as above, {glue:text}`sl_v_kernel:.1f`; from each gate
 #   {glue:text}`sl_v_gate:.1f`, each layer {glue:text}`sl_v_layer:.1f`, all together {glue:text}`sl_v_all:.1f`, which is less with
@@ -1608,7 +1607,6 @@ if variant_runs:
 #   layers and all together.
 # - *Which weights go matters more.* A mask by chance ends at {glue:text}`sl_v_chance:.1f`, and obeys the rule
 #   ({glue:text}`sl_v_chance_over:.2f`). Deep Rewiring, which begins anew, is at {glue:text}`sl_v_rewired:.1f` after so few words.
-#   Their rate was not searched for.
 # - *Whole units*, those that speak least, cost more than single weights: {glue:text}`sl_v_units:.1f`, and
 #   {glue:text}`sl_v_units_macs:,.0f` products against {glue:text}`sl_v_kernel_macs:,.0f`. They are the covariance at its
 #   largest, {glue:text}`sl_v_units_over:.1f` times the rule: what is left belongs to those that speak, while the mean activity,
@@ -1620,9 +1618,7 @@ if variant_runs:
 # %% [markdown]
 # A small dense GRU with as many weights in its kernels as the pruned EGRU has left asks whether one should not have begun
 # with a small network. It is small in all: what its last layer says is as long as a word's vector, so that its vectors shrink
-# with it. It reads the same words as the others, those of the variants after pruning, too. And thresholds: small EGRUs, of one
-# layer, whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or pulled to an activity of 0.2 by a term, each
-# trained, pruned and trained on.
+# with it. It reads the same words as the others, those after pruning, too, with learning rates of its own.
 
 
 # %% tags=["hide-input"]
@@ -1676,6 +1672,16 @@ if gru_runs:
         sl_gru_macs=spent,
         sl_gru_parameters=int(size),
     )
+
+# %% [markdown]
+# The small GRU has {glue:text}`sl_gru_units:.0f` units in a layer and {glue:text}`sl_gru_parameters:,` parameters in all. In the
+# full run it comes to {glue:text}`sl_gru:.1f` with {glue:text}`sl_gru_macs:,.0f` products for a word; the EGRU, pruned to as
+# many weights, to {glue:text}`sl_v_kernel:.1f` with {glue:text}`sl_v_kernel_macs:,.0f`. The EGRU that does about as many products
+# as the small GRU is the one that was pruned less, to {glue:text}`sl_x_moderate:.0%`: it is at {glue:text}`sl_equal:.1f`. So a
+# small network is the simpler way there, and the better one.
+#
+# And thresholds: small EGRUs, of one layer, whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or pulled to an
+# activity of 0.2 by a term, each trained, pruned and trained on, again with learning rates of their own after pruning.
 
 # %% tags=["hide-input"]
 THRESHOLDS = {  # changes of the small model, and of its recipe
@@ -1743,22 +1749,19 @@ if threshold_runs:
     )
 
 # %% [markdown]
-# The small GRU has {glue:text}`sl_gru_units:.0f` units in a layer and {glue:text}`sl_gru_parameters:,` parameters in all. In the
-# full run it comes to {glue:text}`sl_gru:.1f` with {glue:text}`sl_gru_macs:,.0f` products for a word; the EGRU, pruned to as
-# many weights, to {glue:text}`sl_v_kernel:.1f` with {glue:text}`sl_v_kernel_macs:,.0f`. The EGRU that does about as many products
-# as the small GRU is the one that was pruned less, to {glue:text}`sl_x_moderate:.0%`. After twice as many words it is nearly level
-# with it ({glue:text}`sl_equal:.1f`, above). A small network is the simpler way there.
-#
 # Of the small EGRUs, those with thresholds around 0.3 speak in {glue:text}`sl_t_high_activity:.0%` of the steps, those under a
 # term in {glue:text}`sl_t_term_activity:.0%`, the others in {glue:text}`sl_t_none_activity:.0%`; the first two pay alike for
 # it, with perplexities of {glue:text}`sl_t_high:.1f` and {glue:text}`sl_t_term:.1f` against {glue:text}`sl_t_none:.1f`. Of
-# the weights of their kernels {glue:text}`sl_v_sparsity:.0%` go, and they read the whole of their text once more. The quiet ones
-# then lose less, to {glue:text}`sl_t_high_pruned:.1f` and {glue:text}`sl_t_term_pruned:.1f`, and stay quiet
-# ({glue:text}`sl_t_high_activity_pruned:.0%`, {glue:text}`sl_t_term_activity_pruned:.0%`), while the others come to
-# {glue:text}`sl_t_none_pruned:.1f` and speak in {glue:text}`sl_t_none_activity_pruned:.0%`. Thresholds around 0.01 change nothing
-# ({glue:text}`sl_t_low_activity:.0%`, {glue:text}`sl_t_low:.1f`; pruned {glue:text}`sl_t_low_activity_pruned:.0%`,
-# {glue:text}`sl_t_low_pruned:.1f`). So the rise of activity that pruning brings is not of pruning alone: where thresholds or a
-# term ask for silence there is hardly any.
+# the weights of their kernels {glue:text}`sl_v_sparsity:.0%` go, and they read the whole of their text once more. That costs
+# next to nothing, with whatever thresholds: they come to {glue:text}`sl_t_high_pruned:.1f`, {glue:text}`sl_t_term_pruned:.1f`
+# and {glue:text}`sl_t_none_pruned:.1f` (thresholds around 0.01: {glue:text}`sl_t_low_pruned:.1f` from
+# {glue:text}`sl_t_low:.1f`). Dense ones are best off if they are hardly trained on. These networks have few words to know, and
+# after pruning they read a fourth of what they had read before, the large ones a fifteenth.
+#
+# Nor do they speak more. With the high learning rate that is best for them they say less than before:
+# {glue:text}`sl_t_high_activity_pruned:.0%`, {glue:text}`sl_t_term_activity_pruned:.0%` and
+# {glue:text}`sl_t_none_activity_pruned:.0%` ({glue:text}`sl_t_low_activity:.0%` and {glue:text}`sl_t_low_activity_pruned:.0%`
+# around 0.01). So the rise of activity above is nothing that pruning must bring.
 
 # %% [markdown]
 # ## What to remember
@@ -1770,9 +1773,10 @@ if threshold_runs:
 # nearly independent, and what is counted on a trained network is the number to quote. It is a number of the recurrent layers;
 # the scores of ten thousand words cost more than all the rest.
 #
-# How far can it go? In the full run {glue:text}`sl_x_moderate:.0%` of the weights go for a perplexity
-# {glue:text}`sl_full_loss_moderate:.2f` times as high, {glue:text}`sl_longer_loss:.2f` times after longer training, and leave
-# {glue:text}`sl_full_saved_moderate:.0f` times fewer products than without either kind of zeros. An EGRU bears it no worse than a
-# GRU, and down to a twentieth of the weights no worse than an LSTM; it also begins behind both. Pruning does not leave activity
-# alone: networks with few weights left say more, except where thresholds or a term hold it down. Weight decay makes small ones
-# speak.
+# How far can it go? In the full run {glue:text}`sl_full_affordable_at:.0%` of the weights go for a perplexity
+# {glue:text}`sl_full_affordable_loss:.2f` times as high, and leave {glue:text}`sl_full_affordable:.1f` times fewer products than
+# without either kind of zeros; {glue:text}`sl_x_moderate:.0%` go for {glue:text}`sl_full_loss_moderate:.2f`, or
+# {glue:text}`sl_longer_loss:.2f` after longer training. An EGRU bears it no worse than a GRU, and down to a twentieth of the
+# weights no worse than an LSTM; it also begins behind both, and a GRU that was small from the start does better than all three
+# with as few products. Pruning does not leave activity alone: large networks with few weights left say more, and small ones, trained
+# on with a high rate, less. Weight decay makes small ones speak.

@@ -102,6 +102,18 @@ def test_gradients_that_were_written_do_not_pass():
     assert (optimizer.state[linear.weight]["momentum_buffer"][~masks["weight"]] == 0).all()
 
 
+def test_weights_that_are_loaded_later_are_masked_at_the_next_step():
+    model = nn.LSTM(5, 9)
+    full = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    masks = prune(model, 0.8).hold(optimizer)
+    model.load_state_dict(full)
+    pruned = [(model.get_parameter(name), ~mask) for name, mask in masks.items()]
+    assert all(bool(weight[gone].ne(0).all()) for weight, gone in pruned)  # they are back
+    train(model, optimizer, 1)
+    assert not any(bool(weight[gone].any()) for weight, gone in pruned)
+
+
 def test_masks_of_two_optimisers():
     model = nn.LSTM(5, 9)
     one = torch.optim.SGD([model.weight_ih_l0], 0.1, momentum=0.9)
