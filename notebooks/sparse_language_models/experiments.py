@@ -820,13 +820,16 @@ for name, rows in full.get("sl_x_pruned", {}).items():
 print("trained on for longer" if longer else f"trained on for longer: {NOT_YET}")
 for sparsity, runs in longer.items():
     print(f"EGRU  {float(sparsity):4.0%} {'':31} {listed(runs):>29}")
+if schedule > 1:
+    print("pruned in several steps: right after pruning is the dense network")
 
 
+# %% tags=["hide-cell"]
 def show_shares(rows):
     """The best share for each, those that were tried, and what they came to."""
     for what, best, rates, tried_ in rows:
-        of_rates = f" of {told(rates, 'g')}" if rates else ""
-        print(f"{what:25} {best:g}{of_rates}")
+        of_rates = f" of {told(rates, '.2g')}" if rates else ""
+        print(f"{what:25} {best:.2g}{of_rates}")
         if rates:
             print(f"{'':25} {told(tried_)}")
 
@@ -840,8 +843,6 @@ print("trained on for longer" if longer else f"trained on for longer: {NOT_YET}"
 show_shares(longer_shares)
 last = [w for w, best, rates, _ in full_trials if best in (*rates[:1], *rates[-1:])]
 print("full run, best is the last that was tried:", ", ".join(last) or "nowhere")
-if schedule > 1:
-    print("pruned in several steps: right after pruning is the dense network")
 
 # %% mystnb={"figure": {"caption": "Test perplexity against the share of the kernels' weights that is left. Full lines: trained on after pruning, mean and seeds. Thin, dashed: right after pruning. Grey: a trigram (dashed) and the unigram (dotted) on the same words. The right panel, where there is one, is the recorded full run; diamonds: trained on for longer.", "name": "fig-sl-knee"}, "image": {"alt": "Falling curves from few weights to many, steep at the left and flat at the right; the dashed ones rise far above the full ones at the left"}} tags=["hide-input"]
 panels = [("this run", table, anchors)]
@@ -965,9 +966,11 @@ for axis, (found, down, lines) in zip(axes[:, 0], panels, strict=True):
         )
         reached = np.array([column(runs, "after").mean() for runs in rows.values()])
         axis.plot(spent, reached, "o-", color=color, label=name)
-        for s, x, y in zip(rows, spent, reached, strict=True):
-            if float(s) and y < 500 and (name == "EGRU" or len(found) < 3):
-                text = f"{float(s):.0%}"
+        room = 0.0  # to the right of the last number
+        for s, x, y in list(zip(rows, spent, reached, strict=True))[::-1]:
+            named = float(s) and y < 500 and (name == "EGRU" or len(found) < 3)
+            if named and x > room:
+                text, room = f"{float(s):.0%}", 1.5 * x
                 axis.annotate(text, (x, y), (4, 6), textcoords="offset points")
     least = min(
         column(its, "after").min() for r in found.values() for its in r.values()
@@ -1566,8 +1569,6 @@ for name, runs in variant_runs.items():
         f"{listed(after)}\n{'':14} activity {said.mean():.1%}, "
         f"{spent.mean():,.0f} products, {over_.mean():.2f} of the rule"
     )
-print("shares of the learning rate (validation perplexity of each)")
-show_shares(variant_shares)
 CITED = {
     "dense": "dense",
     "kernel": "each kernel",
@@ -1595,6 +1596,10 @@ if variant_runs:
             for what in ("kernel", "layer", "all", "chance", "units")
         },
     )
+
+# %% tags=["hide-cell"]
+print("shares of the learning rate (validation perplexity of each that was tried)")
+show_shares(variant_shares)
 
 # %% [markdown]
 # In the full run, with three seeds and {glue:text}`sl_v_sparsity:.0%` of the weights gone, the dense network is at
