@@ -571,7 +571,7 @@ plt.show()
 # backwards. A word costs it
 # {glue:text}`eg_long_macs:,.0f` multiply-accumulates in the recurrent layers, the LSTM {glue:text}`eg_long_macs_lstm:,.0f`,
 # {glue:text}`eg_long_macs_saved:.1f` times as many. The scores of all words cost both {glue:text}`eg_long_scores:,` more; with
-# them it is a factor of {glue:text}`eg_long_all_saved:.2f`. Silence saves nothing there. On all
+# them it is a factor of {glue:text}`eg_long_all_saved:.2f`: they are computed densely, from silent units, too. On all
 # {glue:text}`eg_full_long_words:,` words of the test, which are harder than the first ones, the recorded full run has
 # {glue:text}`eg_full_long_egru:.1f`, {glue:text}`eg_full_long_lstm:.1f` and {glue:text}`eg_full_long_trigram:.1f`.
 #

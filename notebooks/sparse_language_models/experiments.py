@@ -453,8 +453,9 @@ for name, runs in full.get("sl_x_start", {}).items():
 # are never silent; {glue:text}`sl_x_vectors:.0%` of what is left is theirs. Only pruning can touch these.
 #
 # ```{margin} What is not counted
-# The scores of all words take {glue:text}`sl_x_scores:,` products more for each word, which neither kind of zero touches
-# here. An LSTM has a little less than with every unit, for its pieces of the text begin in silence.
+# The scores of all words take {glue:text}`sl_x_scores:,` products more for each word. They are computed densely; of an EGRU
+# rows of silent units could be skipped there, too. An LSTM has a little less than with every unit, for its pieces of the
+# text begin in silence.
 # ```
 #
 # ## Pruned, and trained on
@@ -462,9 +463,10 @@ for name, runs in full.get("sl_x_start", {}).items():
 # Each network loses the smallest of its weights, in one go, each kernel by itself, and is then trained for
 # {glue:text}`sl_x_ft_words:,` words more with the masks held, from pieces all over the text. The dense network reads *the same
 # words once more*: without that, whatever is gained by further training would pass for a gain by pruning. Adam begins anew.
-# The learning rate is a share of that before, each the best of some that were tried on validation words: for the EGRU
-# {glue:text}`sl_x_ft_rate:.2f` when it is pruned, and has something to repair, and {glue:text}`sl_x_ft_dense_rate:.2f` when
-# nothing was taken from it.
+# The learning rate is a share of that before: {glue:text}`sl_x_ft_rate:.2g` of it for the EGRU when it is pruned, and has
+# something to repair, and {glue:text}`sl_x_ft_dense_rate:.2g` when nothing was taken from it. In the quick form of this page
+# these shares are given, in the full profile they are the best of several on validation words, for the first seed of each
+# network and sparsity.
 #
 # ```{margin} What we do not know of the paper
 # The paper's scope, schedule and length of fine-tuning are not known to us, nor is a script public. They are parameters here:
@@ -695,6 +697,8 @@ def unhealed_at(sparsity):
     return float((column(runs, "before") / column(runs, "after")).mean())
 
 
+spent = column(egru_rows[str(moderate)], "macs").mean()
+says = column(egru_rows[str(moderate)], "activity")[:, -1].mean()  # the last layer
 share_trials = [[f"{n} {s:.0%}", *its.share] for (n, s), its in alike.items()]
 further = column(egru_rows["0.0"], "after") / column(egru_rows["0.0"], "before")
 record(
@@ -717,8 +721,8 @@ record(
     sl_x_unhealed_hardest=unhealed_at(hardest),
     sl_x_affordable=saved[affordable[-1]],
     sl_x_affordable_at=affordable[-1],
-    sl_x_all_saved=(whole_macs + scores)
-    / (column(egru_rows[str(moderate)], "macs").mean() + scores),
+    sl_x_all_saved=(whole_macs + scores) / (spent + scores),
+    sl_x_all_saved_silent=(whole_macs + scores) / (spent + scores * says),
 )
 
 
@@ -764,14 +768,16 @@ def at_products(rows, products):
 
 in_text = table if len(seeds) > 1 else full.get("sl_x_pruned", {})
 if {"GRU", "LSTM"} <= in_text.keys() and str(moderate) in in_text["EGRU"]:
-    its = in_text["EGRU"][str(moderate)]
-    spent = column(its, "macs").mean()
+    its, first = in_text["EGRU"][str(moderate)], in_text["EGRU"]["0.0"]
+    spent, at_first = column(its, "macs").mean(), column(first, "macs").mean()
+    beside = [at_products(in_text[name], at_first) for name in ("GRU", "LSTM")]
     record(
         measured=len(seeds) > 1,
         sl_equal=column(its, "after").mean(),
         sl_equal_macs=spent,
         sl_equal_gru=at_products(in_text["GRU"], spent),
         sl_equal_lstm=at_products(in_text["LSTM"], spent),
+        sl_equal_dense=column(first, "after").mean() / min(beside),
     )
 longer = full.get("sl_x_longer", {})
 longer_shares = full.get("sl_x_longer_shares", [])
@@ -842,7 +848,10 @@ for title, rows in (("this run", share_trials), ("full run", full_trials)):
 print("trained on for longer" if longer else f"trained on for longer: {NOT_YET}")
 show_shares(longer_shares)
 last = [w for w, best, rates, _ in full_trials if best in (*rates[:1], *rates[-1:])]
-print("full run, best is the last that was tried:", ", ".join(last) or "nowhere")
+print(
+    "of these in the full run, best is the last that was tried:",
+    ", ".join(last) or "nowhere",
+)
 
 # %% mystnb={"figure": {"caption": "Test perplexity against the share of the kernels' weights that is left. Full lines: trained on after pruning, mean and seeds. Thin, dashed: right after pruning. Grey: a trigram (dashed) and the unigram (dotted) on the same words. The right panel, where there is one, is the recorded full run; diamonds: trained on for longer.", "name": "fig-sl-knee"}, "image": {"alt": "Falling curves from few weights to many, steep at the left and flat at the right; the dashed ones rise far above the full ones at the left"}} tags=["hide-input"]
 panels = [("this run", table, anchors)]
@@ -892,12 +901,13 @@ plt.show()
 # quick form of this page, has {glue:text}`sl_x_rival_moderate:.3f` and {glue:text}`sl_x_rival_hardest:.2f` times its own
 # perplexity. At
 # {glue:text}`sl_x_moderate:.0%` the EGRU's ratio is {glue:text}`sl_x_against:.3f` of that (in the full profile: there or at
-# 90 %, whichever is more).
+# 90 %, whichever is more); above one, it is the EGRU that loses more.
 #
 # What has been saved by then? At {glue:text}`sl_x_moderate:.0%`, a word costs {glue:text}`sl_x_saved_moderate:.1f` times fewer
 # products in the recurrent layers than with every unit and every weight; at {glue:text}`sl_x_hardest:.0%`,
 # {glue:text}`sl_x_saved_hardest:.1f` times fewer. With the scores of all words, which are dense, the first of these is a factor of
-# {glue:text}`sl_x_all_saved:.2f`: in so small a network with so many words it is there that the work is. If a perplexity 5 %
+# {glue:text}`sl_x_all_saved:.2f`: in so small a network with so many words it is there that the work is. It would be
+# {glue:text}`sl_x_all_saved_silent:.1f` if the scores, too, were summed over units that speak. If a perplexity 5 %
 # above the dense network's is what one can afford, this run affords {glue:text}`sl_x_affordable:.1f` times fewer, at a sparsity
 # of {glue:text}`sl_x_affordable_at:.0%`. The workshop version of the paper is quoted with up to about 20 times fewer at a
 # perplexity below 60 on the Penn Treebank (secondary source, which does not say than what; other data, other scale).
@@ -906,9 +916,9 @@ plt.show()
 #
 # The recorded full run has smaller networks, {glue:text}`sl_full_seeds` of each kind, which were trained here on the whole text,
 # and lets them read {glue:text}`sl_full_words:,` words after pruning, with a learning rate for each network and each sparsity, the
-# best of up to eight that were tried: the more is gone, the higher it is. The EGRU begins at a perplexity of
+# best of several that were tried: never lower the more is gone. The EGRU begins at a perplexity of
 # {glue:text}`sl_full_egru:.1f`, a GRU of its size at {glue:text}`sl_full_rival:.1f`, the trigram is at
-# {glue:text}`sl_full_trigram:.1f`: it is behind before anything is pruned. To a dense EGRU the further words do nothing
+# {glue:text}`sl_full_trigram:.1f`: it is behind before anything is pruned. To a dense EGRU the further words do next to nothing
 # ({glue:text}`sl_full_extra:.3f` of its perplexity). Without {glue:text}`sl_full_affordable_at:.0%` of its weights it is at
 # {glue:text}`sl_full_affordable_loss:.3f` of the dense one's perplexity, without {glue:text}`sl_full_beyond:.0%` at
 # {glue:text}`sl_full_beyond_loss:.3f`, without {glue:text}`sl_x_moderate:.0%` at {glue:text}`sl_full_loss_moderate:.3f`: there is
@@ -921,18 +931,18 @@ plt.show()
 # GRU and LSTM stay ahead at every sparsity, while the EGRU is ahead in products. Silence alone saves it a factor of
 # {glue:text}`sl_full_silence:.2f`, with {glue:text}`sl_x_moderate:.0%` of the weights gone it is
 # {glue:text}`sl_full_saved_moderate:.1f`, with {glue:text}`sl_full_hardest:.0%` {glue:text}`sl_full_saved_hardest:.0f`. For 5 % of
-# perplexity one can afford {glue:text}`sl_full_affordable:.1f` times fewer.
+# perplexity one can afford {glue:text}`sl_full_affordable:.1f` times fewer, of the sparsities that were tried.
 #
 # What if all three may do equally much? With {glue:text}`sl_equal_macs:,.0f` products for a word, which the EGRU does without
 # {glue:text}`sl_x_moderate:.0%` of its weights, it is at {glue:text}`sl_equal:.1f`. Of GRU and LSTM more weights must go until they
 # do no more: they are then at {glue:text}`sl_equal_gru:.1f` and {glue:text}`sl_equal_lstm:.1f`, on the lines of
-# {numref}`fig-sl-macs`. That is the EGRU's best place. With all its weights it is behind networks that were pruned to as few
-# products, and with hardly any weights the LSTM is ahead again; over the whole range the three lines lie close together.
+# {numref}`fig-sl-macs`. That is the EGRU's best place. With all its weights it has {glue:text}`sl_equal_dense:.2f` times the
+# perplexity of the better of the two at as few products, and with hardly any weights the LSTM is ahead again.
 #
 # Part of the loss is a matter of time. With {glue:text}`sl_longer_words:,` words after pruning the EGRU without
 # {glue:text}`sl_x_moderate:.0%` of its weights comes to {glue:text}`sl_longer_pruned:.1f` and the
-# dense one to {glue:text}`sl_longer_dense:.1f` (diamonds): {glue:text}`sl_longer_loss:.3f` instead of
-# {glue:text}`sl_full_loss_moderate:.3f`.
+# dense one, which was tried with a tenth of its rate at most, to {glue:text}`sl_longer_dense:.1f` (diamonds):
+# {glue:text}`sl_longer_loss:.3f` instead of {glue:text}`sl_full_loss_moderate:.3f`.
 
 
 # %% mystnb={"figure": {"caption": "Test perplexity against products in the recurrent layers for a word, of something with something, after pruning and further training; numbers are shares of weights that went (below, of the EGRU). Dashed: a trigram. Arrows below: how the moderately pruned EGRU gets there from a network in which every unit speaks, by the factors of activity before pruning, of its change since, of density, and of what their product leaves out. The lower panel, where there is one, is the recorded full run.", "name": "fig-sl-macs"}, "image": {"alt": "Curves of perplexity against products on a logarithmic axis, the EGRU left of the others by the factor of its silence; below four arrows one after the other, two long ones to the left, two short ones"}} tags=["hide-input"]
@@ -1064,10 +1074,10 @@ show_activity(full.get("sl_x_pruned", {}).get("EGRU", {}))
 # {glue:text}`sl_x_moderate:.0%`, {glue:text}`sl_full_activity_usual:.1%` at {glue:text}`sl_full_usual:.0%`, and
 # {glue:text}`sl_full_activity_hardest:.1%` at {glue:text}`sl_full_hardest:.0%`. Here, too, the dense network stays where it was
 # ({glue:text}`sl_full_activity_dense:.1%`), and with the rate that is best at {glue:text}`sl_full_usual:.0%`, which spoils it to
-# a perplexity of {glue:text}`sl_full_fast:.1f`, it says rather less ({glue:text}`sl_full_activity_fast:.1%`). So it is pruning.
-# Right after it the second layer speaks more, and the first less where most is gone. After training the first speaks more than before at
-# every sparsity, most where a twentieth of the weights is left; the second lies nearer to where it was, above that down to a
-# twentieth, and below with a hundredth.
+# a perplexity of {glue:text}`sl_full_fast:.1f`, it says rather less ({glue:text}`sl_full_activity_fast:.1%`). So the rate alone
+# does not do it. Right after pruning the second layer speaks more, and the first less where most is gone. After training the
+# first speaks more than before at every sparsity, most where a twentieth of the weights is left; the second, from
+# {glue:text}`sl_x_moderate:.0%` on, comes back most of the way, and with a hundredth of the weights says less than it did.
 #
 # ### Do the gains multiply?
 #
@@ -1145,7 +1155,7 @@ for title, found in (
         print(f"{float(sparsity):4.0%} pruned   {listed(ratios, '.3f')}")
 
 
-# %% mystnb={"figure": {"caption": "Units of the moderately pruned EGRU: the share of outgoing weights that is left against the share of steps in which the unit speaks, for the three kernels whose sources are units. Blue: by magnitude, then trained. Grey: a mask by chance of the same density. Above each: the covariance of the blue points.", "name": "fig-sl-rows"}, "image": {"alt": "Three clouds of blue points that rise from few weights at low activity, and flat grey bands of points"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Units of the moderately pruned EGRU: the share of outgoing weights that is left against the share of steps in which the unit speaks, for the three kernels whose sources are units. Blue: by magnitude, then trained. Grey: a mask by chance of the same density. Above each: the covariance of the blue points.", "name": "fig-sl-rows"}, "image": {"alt": "Three clouds of blue points, two of them flat, in the third a column at the left edge that reaches down to no weights, and flat grey bands of points"}} tags=["hide-input"]
 def name_of(product):
     """As W, layer 2."""
     _, layer, kernel = product.name.split(".")
@@ -1263,7 +1273,9 @@ others = [over_rule(map(speaking, by_units(r.after))) for r in pruned_at[moderat
 kernel_rows = np.mean([list(rows.values()) for rows in by_kernel], 0)
 decay_alone = float(np.mean(decayed_to))
 grown = {
-    which: torch.cat([size[(a < MUTE) == which] for _, a, size in growth])
+    which: torch.cat(
+        [size[(a < MUTE) == which] for _, a, size in growth if min(a) < MUTE]
+    )
     for which in (True, False)
 }
 never = (grown[True] / decay_alone - 1).abs() < 0.1
@@ -1273,7 +1285,7 @@ record(
     sl_x_mute_most=kernel_rows[:, 0].max(),
     sl_x_rank_least=kernel_rows[:, 3].min(),
     sl_x_rank_most=kernel_rows[:, 3].max(),
-    sl_x_rank_untrained=float(kernel_rows[:, 5].mean()),
+    sl_x_rank_first=float(np.abs(kernel_rows[:, 5]).max()),
     sl_x_grown_mute=float(grown[True].mean()),
     sl_x_grown_often=float(grown[False].mean()),
     sl_x_grown_ratio=float(grown[True].mean() / grown[False].mean()),
@@ -1315,12 +1327,12 @@ plt.show()
 # %% [markdown]
 # So it is a matter of the kernel. From {glue:text}`sl_x_mute_least:.0%` to {glue:text}`sl_x_mute_most:.0%` of the sources of a
 # kernel are all but mute. Without them {glue:text}`sl_x_multiplies_speaking:.3f` times what the rule says is left, instead of
-# {glue:text}`sl_x_multiplies:.3f`. Activity and size go together where there are mute units (rank correlation up to
-# {glue:text}`sl_x_rank_most:.2f`), and against each other where there are none (down to {glue:text}`sl_x_rank_least:.2f`). With
-# first weights there is nothing of either ({glue:text}`sl_x_rank_untrained:.2f`).
+# {glue:text}`sl_x_multiplies:.3f`. Activity and size go together where there are many mute units (rank correlation up to
+# {glue:text}`sl_x_rank_most:.2f`), and against each other elsewhere (down to {glue:text}`sl_x_rank_least:.2f`). With
+# first weights there is nothing of either ({glue:text}`sl_x_rank_first:.2f` at most, up or down).
 #
-# In training the rows of mute units shrank to {glue:text}`sl_x_grown_mute:.2f` of their size, those of others became
-# {glue:text}`sl_x_grown_often:.2f` times as large. Weight decay alone would have left {glue:text}`sl_x_decay_alone:.2f`;
+# In training the rows of mute units shrank to {glue:text}`sl_x_grown_mute:.2f` of their size, those of others in the same
+# kernels became {glue:text}`sl_x_grown_often:.2f` times as large. Weight decay alone would have left {glue:text}`sl_x_decay_alone:.2f`;
 # {glue:text}`sl_x_never_learnt:.0%` of the mute rows are where it would have left them, to a tenth. The others have been moved
 # by something else. A likely reason, which is not tested here: the gradient of row $i$ is a sum over the events of unit $i$
 # ([EGRU, method](../egru/method.ipynb)), so that what is hardly ever said is hardly ever learnt, and decay has its way. Such
@@ -1613,9 +1625,10 @@ show_shares(variant_shares)
 # - *Which weights go matters more.* A mask by chance ends at {glue:text}`sl_v_chance:.1f`, and obeys the rule
 #   ({glue:text}`sl_v_chance_over:.2f`). Deep Rewiring, which begins anew, is at {glue:text}`sl_v_rewired:.1f` after so few words.
 # - *Whole units*, those that speak least, cost more than single weights: {glue:text}`sl_v_units:.1f`, and
-#   {glue:text}`sl_v_units_macs:,.0f` products against {glue:text}`sl_v_kernel_macs:,.0f`. They are the covariance at its
-#   largest, {glue:text}`sl_v_units_over:.1f` times the rule: what is left belongs to those that speak, while the mean activity,
-#   {glue:text}`sl_v_units_activity:.0%`, counts those that were taken away.
+#   {glue:text}`sl_v_units_macs:,.0f` products against {glue:text}`sl_v_kernel_macs:,.0f`. They go from the last layer, too, so that
+#   an answer has fewer numbers, and the scores, not counted here, cost less. Products are
+#   {glue:text}`sl_v_units_over:.1f` times the rule, which is one over the share of units that are left, whichever they are: mean
+#   activity, {glue:text}`sl_v_units_activity:.0%`, and mean density both count those that were taken away.
 # - *Input kernels are the ones that count.* Without {glue:text}`sl_v_sparsity:.0%` of $R$ it is {glue:text}`sl_v_r:.1f`
 #   ({glue:text}`sl_v_r_left:.0%` of all weights left), without as many of $W$
 #   {glue:text}`sl_v_w:.1f` ({glue:text}`sl_v_w_left:.0%`).
@@ -1677,13 +1690,18 @@ if gru_runs:
         sl_gru_macs=spent,
         sl_gru_parameters=int(size),
     )
+    record(
+        measured=bool(variant_seeds) and len(seeds) > 1,
+        sl_gru_egru=at_products(in_text["EGRU"], spent) if in_text else np.nan,
+    )
 
 # %% [markdown]
 # The small GRU has {glue:text}`sl_gru_units:.0f` units in a layer and {glue:text}`sl_gru_parameters:,` parameters in all. In the
 # full run it comes to {glue:text}`sl_gru:.1f` with {glue:text}`sl_gru_macs:,.0f` products for a word; the EGRU, pruned to as
-# many weights, to {glue:text}`sl_v_kernel:.1f` with {glue:text}`sl_v_kernel_macs:,.0f`. The EGRU that does about as many products
-# as the small GRU is the one that was pruned less, to {glue:text}`sl_x_moderate:.0%`: it is at {glue:text}`sl_equal:.1f`. So a
-# small network is the simpler way there, and the better one.
+# many weights, to {glue:text}`sl_v_kernel:.1f` with {glue:text}`sl_v_kernel_macs:,.0f`. With as many products as the small GRU, on
+# its line in {numref}`fig-sl-macs`, the EGRU is at {glue:text}`sl_gru_egru:.1f`. So a small network is the simpler way there, and
+# the better one, unless one trains on for longer: the EGRU without {glue:text}`sl_x_moderate:.0%` of its weights then came to
+# {glue:text}`sl_longer_pruned:.1f`, above, which is nearly as good.
 #
 # And thresholds: small EGRUs, of one layer, whose thresholds are as above, drawn around 0.01 or 0.3 and kept, or pulled to an
 # activity of 0.2 by a term, each trained, pruned and trained on, again with learning rates of their own after pruning.
@@ -1755,33 +1773,35 @@ if threshold_runs:
 
 # %% [markdown]
 # Of the small EGRUs, those with thresholds around 0.3 speak in {glue:text}`sl_t_high_activity:.0%` of the steps, those under a
-# term in {glue:text}`sl_t_term_activity:.0%`, the others in {glue:text}`sl_t_none_activity:.0%`; the first two pay alike for
+# term in {glue:text}`sl_t_term_activity:.0%`, those as above in {glue:text}`sl_t_none_activity:.0%`; the first two pay alike for
 # it, with perplexities of {glue:text}`sl_t_high:.1f` and {glue:text}`sl_t_term:.1f` against {glue:text}`sl_t_none:.1f`. Of
 # the weights of their kernels {glue:text}`sl_v_sparsity:.0%` go, and they read the whole of their text once more. That costs
 # next to nothing, with whatever thresholds: they come to {glue:text}`sl_t_high_pruned:.1f`, {glue:text}`sl_t_term_pruned:.1f`
 # and {glue:text}`sl_t_none_pruned:.1f` (thresholds around 0.01: {glue:text}`sl_t_low_pruned:.1f` from
-# {glue:text}`sl_t_low:.1f`). Dense ones are best off if they are hardly trained on. These networks have few words to know, and
-# after pruning they read a fourth of what they had read before, the large ones a fifteenth.
+# {glue:text}`sl_t_low:.1f`). Of the dense ones, which were tried with a tenth of the rate at most, the least trained on are the
+# best. These networks have few words to know, and after pruning they read a fourth of what they had read before, the large ones
+# a fourteenth.
 #
 # Nor do they speak more. With the high learning rate that is best for them they say less than before:
 # {glue:text}`sl_t_high_activity_pruned:.0%`, {glue:text}`sl_t_term_activity_pruned:.0%` and
 # {glue:text}`sl_t_none_activity_pruned:.0%` ({glue:text}`sl_t_low_activity:.0%` and {glue:text}`sl_t_low_activity_pruned:.0%`
-# around 0.01). So the rise of activity above is nothing that pruning must bring.
+# around 0.01); what of this is the rate's doing is not taken apart. So the rise of activity above is nothing that pruning must
+# bring.
 
 # %% [markdown]
 # ## What to remember
 #
 # A network that is silent most of the time can be pruned, and then does both: it reads few rows, and little of each. The
 # two gains multiply but for one term, and in trained networks that term is no chance. Units that are all but mute have small
-# weights and lose them first, but their rows were hardly ever read: where there are such units, less is saved than activity
-# times density says. Without them it is the other way round in what the first layer says, and less in size. So the two are
-# nearly independent, and what is counted on a trained network is the number to quote. It is a number of the recurrent layers;
-# the scores of ten thousand words cost more than all the rest.
+# weights and lose them first, but their rows were hardly ever read: where there are many such units, less is saved than activity
+# times density says. Without them it is the other way round in what the first layer says, and less in size. So, all kernels
+# taken together, the two are nearly independent, and what is counted on a trained network is the number to quote. It is a number
+# of the recurrent layers; the scores of ten thousand words cost more than all the rest.
 #
 # How far can it go? In the full run {glue:text}`sl_full_affordable_at:.0%` of the weights go for a perplexity
 # {glue:text}`sl_full_affordable_loss:.2f` times as high, and leave {glue:text}`sl_full_affordable:.1f` times fewer products than
 # without either kind of zeros; {glue:text}`sl_x_moderate:.0%` go for {glue:text}`sl_full_loss_moderate:.2f`, or
-# {glue:text}`sl_longer_loss:.2f` after longer training. An EGRU bears it no worse than a GRU, and down to a twentieth of the
-# weights no worse than an LSTM; it also begins behind both, and a GRU that was small from the start does better than all three
-# with as few products. Pruning does not leave activity alone: large networks with few weights left say more, and small ones, trained
-# on with a high rate, less. Weight decay makes small ones speak.
+# {glue:text}`sl_longer_loss:.2f` after longer training. There an EGRU bears it no worse than a GRU, and down to a twentieth of the
+# weights no worse than an LSTM; it also begins behind both, and a GRU that was small from the start does better with as few
+# products, unless one trains on for longer. Pruning does not leave activity alone: large networks with few weights left say more,
+# and small ones, trained on with a high rate, less. Weight decay made the small ones here speak.
