@@ -834,10 +834,9 @@ if schedule > 1:
 def show_shares(rows):
     """The best share for each, those that were tried, and what they came to."""
     for what, best, rates, tried_ in rows:
-        of_rates = f" of {told(rates, '.2g')}" if rates else ""
-        print(f"{what:25} {best:.2g}{of_rates}")
+        print(f"{what:26} {best:.2g}")
         if rates:
-            print(f"{'':25} {told(tried_)}")
+            print(f"  of {told(rates, '.2g')}\n     {told(tried_)}")
 
 
 print("shares of the learning rate (validation perplexity of each that was tried)")
